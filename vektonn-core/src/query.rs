@@ -1,0 +1,27 @@
+//! A search and what it finds, as the HTTP API and the shards exchange them.
+
+use crate::{Attribute, StoredVector, Vector};
+
+/// A search for the `k` nearest data points of each query vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SearchQuery {
+    /// Exact values of some, all or none of the split attributes. Empty: all splits are searched.
+    pub split_filter: Vec<Attribute>,
+    /// One or more query vectors.
+    pub query_vectors: Vec<Vector>,
+    /// How many neighbours to find for each query vector, at least 1.
+    pub k: usize,
+    /// Whether the found data points carry their vectors.
+    pub retrieve_vectors: bool,
+}
+
+/// A neighbour.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundDataPoint {
+    /// The vector, if the query asked for it.
+    pub vector: Option<StoredVector>,
+    /// Index-id attributes, then split attributes, then payload attributes, each group ordered by key.
+    pub attributes: Vec<Attribute>,
+    /// The distance as users see it: of an inner product the product itself, descending.
+    pub distance: f32,
+}
