@@ -87,24 +87,8 @@ impl Vector {
         if coordinates.is_empty() {
             return Err(VectorError::Empty);
         }
-        if coordinates.len() != coordinate_indices.len() {
-            return Err(VectorError::Indices);
-        }
-        let mut pairs: Vec<(i32, f32)> =
-            coordinate_indices.iter().copied().zip(coordinates.iter().map(|&x| x as f32)).collect();
-        pairs.sort_unstable_by_key(|&(index, _)| index);
-        if pairs.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(VectorError::Indices);
-        }
-        let in_range = |index: i32| usize::try_from(index).is_ok_and(|index| index < dimension);
-        if !pairs.iter().all(|&(index, _)| in_range(index)) {
-            return Err(VectorError::Dimension { dimension });
-        }
-        if !pairs.iter().all(|&(_, value)| value.is_finite()) {
-            return Err(VectorError::NotFinite);
-        }
-        let (indices, values) = pairs.into_iter().map(|(index, value)| (index as u32, value)).unzip();
-        Ok(SparseVector { indices, values })
+        let values: Vec<f32> = coordinates.iter().map(|&x| x as f32).collect();
+        SparseVector::new(coordinate_indices, &values, dimension)
     }
 }
 
@@ -118,7 +102,11 @@ impl DenseVector {
     /// # Errors
     /// [`VectorError::NotFinite`].
     pub fn new(coordinates: Vec<f32>) -> Result<Self, VectorError> {
-        if coordinates.iter().all(|x| x.is_finite()) { Ok(Self(coordinates)) } else { Err(VectorError::NotFinite) }
+        if coordinates.iter().all(|x| x.is_finite()) {
+            Ok(Self(coordinates))
+        } else {
+            Err(VectorError::NotFinite)
+        }
     }
 
     /// The coordinates.
@@ -135,6 +123,36 @@ pub struct SparseVector {
 }
 
 impl SparseVector {
+    /// Sorts by index and checks. `indices` and `values` belong together one by one and come in any order; none at
+    /// all make the zero vector. An explicit zero is kept.
+    ///
+    /// # Errors
+    /// The first of: duplicate or missing indices, an index outside of `0..dimension` or of u32, a value that is not
+    /// finite.
+    pub fn new<I>(indices: &[I], values: &[f32], dimension: usize) -> Result<Self, VectorError>
+    where
+        I: Copy + Ord + TryInto<u32>,
+    {
+        if indices.len() != values.len() {
+            return Err(VectorError::Indices);
+        }
+        let mut pairs: Vec<(I, f32)> = indices.iter().copied().zip(values.iter().copied()).collect();
+        pairs.sort_unstable_by_key(|&(index, _)| index);
+        if pairs.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(VectorError::Indices);
+        }
+        let in_range = |index: I| index.try_into().ok().filter(|&index| (index as usize) < dimension);
+        let indices: Option<Vec<u32>> = pairs.iter().map(|&(index, _)| in_range(index)).collect();
+        let mut indices = indices.ok_or(VectorError::Dimension { dimension })?;
+        indices.shrink_to_fit();
+        let values: Vec<f32> = pairs.iter().map(|&(_, value)| value).collect();
+        if values.iter().all(|x| x.is_finite()) {
+            Ok(Self { indices, values })
+        } else {
+            Err(VectorError::NotFinite)
+        }
+    }
+
     /// The indices, strictly ascending.
     pub fn indices(&self) -> &[u32] {
         &self.indices
@@ -153,4 +171,47 @@ pub enum StoredVector {
     Dense(DenseVector),
     /// Sparse coordinates, ordered by index.
     Sparse(SparseVector),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn dense_is_narrowed_and_checked() {
+        let dense = |coordinates: &[f64]| Vector::dense(coordinates).to_dense(2);
+        assert_eq!(dense(&[0.1, -2.0]).unwrap().as_slice(), [0.1_f32, -2.0]);
+        assert_eq!(dense(&[1.0]), Err(VectorError::Dimension { dimension: 2 }));
+        assert_eq!(dense(&[1.0, f64::NAN]), Err(VectorError::NotFinite));
+        assert_eq!(dense(&[1.0, 1e39]), Err(VectorError::NotFinite), "infinite as f32");
+        assert_eq!(Vector::sparse([1.0], [0]).to_dense(2), Err(VectorError::MustBeDense));
+    }
+
+    #[test]
+    fn sparse_is_sorted_and_checked() {
+        let sparse =
+            |coordinates: &[f64], indices: &[i32]| Vector::sparse(coordinates, indices).to_sparse(10);
+        let vector = sparse(&[0.5, 0.0, -2.0], &[9, 4, 0]).unwrap();
+        assert_eq!((vector.indices(), vector.values()), ([0, 4, 9].as_slice(), [-2.0, 0.0, 0.5].as_slice()));
+        assert_eq!(sparse(&[], &[]), Err(VectorError::Empty));
+        assert_eq!(sparse(&[1.0, 2.0], &[3]), Err(VectorError::Indices));
+        assert_eq!(sparse(&[1.0, 2.0], &[3, 3]), Err(VectorError::Indices));
+        assert_eq!(sparse(&[1.0, 2.0], &[-1, -1]), Err(VectorError::Indices));
+        for outside in [10, -1, i32::MAX, i32::MIN] {
+            assert_eq!(sparse(&[1.0], &[outside]), Err(VectorError::Dimension { dimension: 10 }));
+        }
+        assert_eq!(sparse(&[1e39], &[0]), Err(VectorError::NotFinite));
+        assert_eq!(Vector::dense([1.0]).to_sparse(10), Err(VectorError::MustBeSparse));
+    }
+
+    #[test]
+    fn sparse_from_any_index_type() {
+        let expected = SparseVector::new(&[2_u32, 7], &[1.0, 3.0], 8).unwrap();
+        assert_eq!(SparseVector::new(&[7_usize, 2], &[3.0, 1.0], 8), Ok(expected));
+        assert!(SparseVector::new::<u32>(&[], &[], 8).unwrap().indices().is_empty());
+        let too_wide = SparseVector::new(&[1_u64 << 32], &[1.0], usize::MAX);
+        assert_eq!(too_wide, Err(VectorError::Dimension { dimension: usize::MAX }));
+    }
 }
