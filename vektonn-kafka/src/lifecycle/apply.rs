@@ -1,0 +1,106 @@
+//! From records to a changed shard.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rayon::prelude::*;
+use uuid::Uuid;
+use vektonn_core::codec::{self, DecodeError};
+use vektonn_core::{Change, DataSourceMeta, Position, TopicPosition};
+use vektonn_index::Shard;
+
+use super::state::{BadRecord, BadRecords};
+use crate::LogRecord;
+
+/// Fewer records than this are decoded on the spot: waking other threads would take longer.
+const PARALLEL_RECORDS_MIN: usize = 64;
+/// Records applied at once: at first, at least and at most.
+const CHUNK_START: usize = 256;
+const CHUNK_MIN: usize = 16;
+const CHUNK_MAX: usize = 8_192;
+/// A chunk is to take about this long, so that stopping is prompt and progress is seen.
+const CHUNK_TIME_MAX: Duration = Duration::from_millis(60);
+
+/// A shard, what it has applied so far, and what of that was bad.
+pub(super) struct Applier {
+    pub(super) shard: Arc<Shard>,
+    pub(super) position: Position,
+    pub(super) bad: BadRecords,
+    chunk_len: usize,
+}
+
+/// Where some records come from.
+pub(super) struct Origin<'a> {
+    pub(super) topic: &'a str,
+    pub(super) topic_id: Uuid,
+}
+
+impl Applier {
+    pub(super) fn new(shard: Arc<Shard>) -> Self {
+        Self { shard, position: Position::new(), bad: BadRecords::default(), chunk_len: CHUNK_START }
+    }
+
+    /// Applies the first of the records, as many as make a chunk; returns the rest.
+    ///
+    /// The position is right after them. Bad records are skipped and noted.
+    pub(super) fn apply_chunk<'r>(
+        &mut self,
+        origin: &Origin<'_>,
+        records: &'r [LogRecord],
+    ) -> &'r [LogRecord] {
+        let (chunk, rest) = records.split_at(records.len().min(self.chunk_len));
+        let started = Instant::now();
+        self.apply(origin, chunk);
+        self.adapt_chunk_len(chunk.len(), started.elapsed());
+        if let Some(last) = chunk.last() {
+            self.read_until(origin, last.offset + 1);
+        }
+        rest
+    }
+
+    /// Notes that everything of the topic below the offset is applied.
+    pub(super) fn read_until(&mut self, origin: &Origin<'_>, next_offset: u64) {
+        let at = TopicPosition { topic_id: origin.topic_id, next_offset };
+        self.position.set(origin.topic.to_owned(), at);
+    }
+
+    fn apply(&mut self, origin: &Origin<'_>, records: &[LogRecord]) {
+        let mut changes = Vec::with_capacity(records.len());
+        let mut offsets = Vec::with_capacity(records.len());
+        for (record, change) in records.iter().zip(decode(self.shard.meta().data_source(), records)) {
+            match change {
+                Ok(change) => {
+                    changes.push(change);
+                    offsets.push(record.offset);
+                }
+                Err(error) => self.skip(origin, record.offset, error.reason(), error.to_string()),
+            }
+        }
+        let report = self.shard.apply(&changes);
+        for (place, error) in report.bad {
+            self.skip(origin, offsets[place], error.reason(), error.to_string());
+        }
+    }
+
+    fn skip(&mut self, origin: &Origin<'_>, offset: u64, reason: &'static str, message: String) {
+        tracing::debug!(topic = origin.topic, offset, reason, message, "skipping a bad record");
+        self.bad.add(BadRecord { topic: origin.topic.to_owned(), offset, reason, message });
+    }
+
+    fn adapt_chunk_len(&mut self, applied: usize, took: Duration) {
+        if took > CHUNK_TIME_MAX {
+            self.chunk_len = (self.chunk_len / 2).max(CHUNK_MIN);
+        } else if applied == self.chunk_len && took < CHUNK_TIME_MAX / 3 {
+            self.chunk_len = (self.chunk_len * 2).min(CHUNK_MAX);
+        }
+    }
+}
+
+fn decode(meta: &DataSourceMeta, records: &[LogRecord]) -> Vec<Result<Change, DecodeError>> {
+    let decode = |record: &LogRecord| codec::decode_change(meta, &record.key, record.value.as_deref());
+    if records.len() < PARALLEL_RECORDS_MIN {
+        records.iter().map(decode).collect()
+    } else {
+        records.par_iter().map(decode).collect()
+    }
+}

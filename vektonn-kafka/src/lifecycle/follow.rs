@@ -1,0 +1,363 @@
+//! The thread that keeps a shard up to date.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use vektonn_core::sharding::TopicSelector;
+use vektonn_core::{IndexId, Position};
+use vektonn_index::Shard;
+
+use super::apply::{Applier, Origin};
+use super::state::{BadRecords, ShardState, Shared};
+use crate::topic_table::matches_any;
+use crate::{DataSource, LogRecord, TailError, TailEvent};
+
+/// How long a tail waits before we look whether to stop.
+const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// After an error of the data source, the next try comes this much later.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps one shard up to date with its topics, on a thread of its own, until stopped or dropped.
+pub struct ShardFollower {
+    index_id: IndexId,
+    shard_id: String,
+    selectors: Vec<TopicSelector>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// A shard did not reach a position.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    /// The time was up.
+    #[error("the shard has not applied the position in time: topic '{topic}' is at {at}, wanted {wanted}")]
+    Deadline {
+        /// The first topic that is not far enough.
+        topic: String,
+        /// Where it is.
+        at: u64,
+        /// Where it should be.
+        wanted: u64,
+    },
+    /// The shard is stopping.
+    #[error("the shard is stopping")]
+    Stopping,
+}
+
+impl ShardFollower {
+    /// Starts to follow the topics of the shard, from their beginning. The shard must be empty.
+    pub fn start(shard: Arc<Shard>, source: Arc<dyn DataSource>) -> Self {
+        let (meta, shard_id) = (Arc::clone(shard.meta()), shard.shard_id().to_owned());
+        let subscriptions = meta.shards().get(&shard_id).map_or(&[][..], |shard| shard.subscriptions());
+        let selectors: Vec<_> =
+            subscriptions.iter().map(|each| TopicSelector::new(meta.data_source(), each)).collect();
+        let shared = Arc::new(Shared::new(Arc::clone(&shard)));
+        let following = Following { source, selectors: selectors.clone(), shared: Arc::clone(&shared) };
+        let span = tracing::info_span!("shard", index = %meta.id().name, version = %meta.id().version, shard = %shard_id);
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{shard_id}"))
+            .spawn(move || span.in_scope(|| following.run(shard)))
+            .inspect_err(|e| shared.set_state(ShardState::Failed(format!("cannot start a thread: {e}"))));
+        Self { index_id: meta.id().clone(), shard_id, selectors, shared, thread: Mutex::new(thread.ok()) }
+    }
+
+    /// The index.
+    pub fn index_id(&self) -> &IndexId {
+        &self.index_id
+    }
+
+    /// The shard's id within its index.
+    pub fn shard_id(&self) -> &str {
+        &self.shard_id
+    }
+
+    /// The shard as it serves now. It may be replaced: ask for it for each search.
+    pub fn shard(&self) -> Arc<Shard> {
+        Arc::clone(&self.shared.shard.read())
+    }
+
+    /// Where the shard is in its life.
+    pub fn state(&self) -> ShardState {
+        self.shared.state.borrow().clone()
+    }
+
+    /// Offsets left to read of each topic, as last seen: an upper bound of the records left.
+    pub fn lag(&self) -> BTreeMap<String, u64> {
+        self.shared.lag.lock().clone()
+    }
+
+    /// The records skipped so far.
+    pub fn bad_records(&self) -> BadRecords {
+        self.shared.bad.lock().clone()
+    }
+
+    /// What the serving shard has applied.
+    pub fn position(&self) -> Position {
+        self.shared.position.borrow().clone()
+    }
+
+    /// Waits until the serving shard has applied everything below the position, of the topics it follows.
+    ///
+    /// # Errors
+    /// When it has not by then, or is stopped.
+    pub async fn wait_for(&self, position: &Position, deadline: Instant) -> Result<(), WaitError> {
+        let wanted = self.of_followed_topics(position);
+        let mut state = self.shared.state.subscribe();
+        let mut at = self.shared.position.subscribe();
+        let reached = tokio::select! {
+            // First whether it is there already.
+            biased;
+            reached = at.wait_for(|at| at.covers(&wanted)) => reached.is_ok(),
+            _ = state.wait_for(|state| *state == ShardState::Stopping) => return Err(WaitError::Stopping),
+            () = tokio::time::sleep_until(deadline.into()) => false,
+        };
+        if reached { Ok(()) } else { Err(self.deadline_error(&wanted)) }
+    }
+
+    /// Waits until the state is one of those wanted.
+    pub async fn wait_for_state(&self, mut is_wanted: impl FnMut(&ShardState) -> bool) {
+        // The sender lives as long as we do.
+        let _ = self.shared.state.subscribe().wait_for(|state| is_wanted(state)).await;
+    }
+
+    /// Tells the thread to stop, without waiting for it.
+    pub fn begin_stop(&self) {
+        self.shared.stop();
+    }
+
+    /// Stops following and waits for the thread to end. The shard stays as it is, and can be searched.
+    pub fn stop(&self) {
+        self.begin_stop();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!(index = %self.index_id, shard = self.shard_id, "the shard's thread panicked");
+        }
+    }
+
+    fn of_followed_topics(&self, position: &Position) -> Position {
+        let mut wanted = Position::new();
+        for (topic, at) in position.iter().filter(|(topic, _)| matches_any(&self.selectors, topic)) {
+            wanted.set(topic.to_owned(), at.clone());
+        }
+        wanted
+    }
+
+    fn deadline_error(&self, wanted: &Position) -> WaitError {
+        let at = self.position();
+        let behind = wanted.iter().find(|(topic, wanted)| {
+            !at.get(topic)
+                .is_some_and(|at| at.topic_id == wanted.topic_id && at.next_offset >= wanted.next_offset)
+        });
+        let (topic, wanted) =
+            behind.map_or((String::new(), 0), |(topic, at)| (topic.to_owned(), at.next_offset));
+        let at = at.get(&topic).map_or(0, |at| at.next_offset);
+        WaitError::Deadline { topic, at, wanted }
+    }
+}
+
+impl Drop for ShardFollower {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the thread works with.
+struct Following {
+    source: Arc<dyn DataSource>,
+    selectors: Vec<TopicSelector>,
+    shared: Arc<Shared>,
+}
+
+/// A shard being brought up to date: the one that serves, or one that is to replace it.
+struct Build {
+    applier: Applier,
+    serves: bool,
+    /// What was in the topics when it started; `None` once that is applied.
+    goal: Option<Position>,
+    lag: BTreeMap<String, u64>,
+}
+
+/// Why a tail was given up.
+enum End {
+    Stopped,
+    Reset,
+    Error(TailError),
+}
+
+impl From<TailError> for End {
+    fn from(error: TailError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Following {
+    fn run(self, shard: Arc<Shard>) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.follow(shard))) {
+            let what = panic.downcast_ref::<String>().map(String::as_str);
+            let what = what.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            tracing::error!(panic = what, "following the shard's topics panicked");
+            self.shared.set_state(ShardState::Failed(format!("internal error: {what}")));
+        }
+    }
+
+    fn follow(&self, shard: Arc<Shard>) {
+        let mut build = Build::new(shard, true);
+        loop {
+            match self.follow_tail(&mut build) {
+                End::Stopped => return,
+                End::Error(error) => {
+                    tracing::warn!(%error, "cannot follow the shard's topics, trying again");
+                    self.shared.set_state(ShardState::Failed(error.to_string()));
+                    self.pause(RETRY_INTERVAL);
+                }
+                End::Reset => {
+                    let old = &build.applier.shard;
+                    match Shard::new(Arc::clone(old.meta()), old.shard_id()) {
+                        Ok(fresh) => build = Build::new(Arc::new(fresh), false),
+                        Err(error) => return self.shared.set_state(ShardState::Failed(error.to_string())),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Follows the topics from where the build is.
+    fn follow_tail(&self, build: &mut Build) -> End {
+        let Err(end) = self.try_follow_tail(build);
+        end
+    }
+
+    fn try_follow_tail(&self, build: &mut Build) -> Result<std::convert::Infallible, End> {
+        if build.applier.position.is_empty() {
+            build.set_goal(self.high_watermarks()?);
+            self.publish(build);
+        }
+        let mut tail = self.source.tail(self.selectors.clone(), build.applier.position.clone())?;
+        let was_ready = self.shared.was_ready();
+        self.shared.set_state(if was_ready { ShardState::Ready } else { ShardState::CatchingUp });
+        loop {
+            self.check_goal(build);
+            if self.shared.is_stopping() {
+                return Err(End::Stopped);
+            }
+            if let Some(event) = tail.next(STOP_CHECK_INTERVAL)? {
+                self.handle(build, event)?;
+            }
+        }
+    }
+
+    fn handle(&self, build: &mut Build, event: TailEvent) -> Result<(), End> {
+        match event {
+            TailEvent::TopicAdded { topic, topic_id } => {
+                tracing::info!(topic, "following a topic");
+                if build.applier.position.get(&topic).is_none() {
+                    build.applier.read_until(&Origin { topic: &topic, topic_id }, 0);
+                }
+            }
+            TailEvent::Records { topic, topic_id, records, next_offset, high_watermark } => {
+                let origin = Origin { topic: &topic, topic_id };
+                self.apply(build, &origin, &records, high_watermark)?;
+                build.applier.read_until(&origin, next_offset);
+                build.set_lag(&topic, high_watermark.saturating_sub(next_offset));
+            }
+            TailEvent::EndOfTopic { topic, topic_id, next_offset } => {
+                build.applier.read_until(&Origin { topic: &topic, topic_id }, next_offset);
+                build.set_lag(&topic, 0);
+            }
+            TailEvent::Reset { topic, why } => {
+                tracing::warn!(topic, %why, "building the shard anew");
+                return Err(End::Reset);
+            }
+        }
+        self.publish(build);
+        Ok(())
+    }
+
+    /// Applies records in chunks, so that it can stop in between.
+    fn apply(
+        &self,
+        build: &mut Build,
+        origin: &Origin<'_>,
+        mut records: &[LogRecord],
+        high_watermark: u64,
+    ) -> Result<(), End> {
+        while !records.is_empty() {
+            if self.shared.is_stopping() {
+                return Err(End::Stopped);
+            }
+            records = build.applier.apply_chunk(origin, records);
+            if let Some(next) = records.first() {
+                build.set_lag(origin.topic, high_watermark.saturating_sub(next.offset));
+                self.publish(build);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells how far the build is.
+    fn publish(&self, build: &Build) {
+        self.shared.lag.lock().clone_from(&build.lag);
+        if build.serves {
+            let mut bad = self.shared.bad.lock();
+            if bad.counts != build.applier.bad.counts {
+                bad.clone_from(&build.applier.bad);
+            }
+            drop(bad);
+            self.shared.position.send_replace(build.applier.position.clone());
+        }
+    }
+
+    /// Makes the build serve once it has applied what was there when it started.
+    fn check_goal(&self, build: &mut Build) {
+        if build.goal.take_if(|goal| build.applier.position.covers(goal)).is_none() {
+            return;
+        }
+        if !build.serves {
+            *self.shared.shard.write() = Arc::clone(&build.applier.shard);
+            self.shared.bad.lock().clone_from(&build.applier.bad);
+            build.serves = true;
+            self.publish(build);
+        }
+        tracing::info!(points = build.applier.shard.len(), "the shard is ready");
+        self.shared.set_ready();
+    }
+
+    fn high_watermarks(&self) -> Result<Position, TailError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| TailError::Storage { why: format!("cannot start a runtime: {e}") })?;
+        runtime.block_on(self.source.high_watermarks(&self.selectors))
+    }
+
+    /// Waits, but not longer than until it is to stop.
+    fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until && !self.shared.is_stopping() {
+            std::thread::sleep(STOP_CHECK_INTERVAL);
+        }
+    }
+}
+
+impl Build {
+    fn new(shard: Arc<Shard>, serves: bool) -> Self {
+        Self { applier: Applier::new(shard), serves, goal: None, lag: BTreeMap::new() }
+    }
+
+    fn set_goal(&mut self, goal: Position) {
+        self.lag = goal.iter().map(|(topic, end)| (topic.to_owned(), end.next_offset)).collect();
+        self.goal = Some(goal);
+    }
+
+    fn set_lag(&mut self, topic: &str, lag: u64) {
+        match self.lag.get_mut(topic) {
+            Some(value) => *value = lag,
+            None => _ = self.lag.insert(topic.to_owned(), lag),
+        }
+    }
+}

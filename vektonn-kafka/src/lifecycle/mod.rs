@@ -1,0 +1,21 @@
+//! The life of an index shard: it follows its topics, applies their records, and says how far it is.
+//!
+//! ```text
+//! Starting -> CatchingUp -> Ready -> Stopping
+//!                 \           /
+//!                  -> Failed <-      and back, when the data source can be read again
+//! ```
+//!
+//! A shard is ready once it has applied everything that was in its topics when it started: that is told from
+//! positions, never from a particular record arriving, for a compacted log has gaps. When what was read of
+//! a topic no longer holds, a fresh shard is built beside the present one, which serves until both are
+//! swapped.
+
+mod apply;
+mod follow;
+mod manager;
+mod state;
+
+pub use self::follow::{ShardFollower, WaitError};
+pub use self::manager::{AlreadyFollowed, ShardManager};
+pub use self::state::{BadRecord, BadRecords, ShardState};
