@@ -1,2 +1,77 @@
-//! Placeholder.
-fn main() {}
+//! Developer commands: `cargo xtask test`, `crash`, `faults`, `demo`, `python`.
+
+mod binary;
+mod checks;
+mod crash;
+mod demo;
+mod faults;
+mod http;
+mod licences;
+mod points;
+mod python;
+mod server;
+mod shell;
+mod steps;
+mod uploads;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::binary::Profile;
+
+/// Developer commands of Vektonn; run them from anywhere in the repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what the tests need and runs all of them.
+    Test(steps::TestArgs),
+    /// Kills the server with `kill -9` under concurrent uploads, again and again, and looks for losses.
+    Crash(crash::CrashArgs),
+    /// Checks fsync before every acknowledgement, a failing fsync, a full disk, and a cut journal.
+    Faults(faults::FaultsArgs),
+    /// Runs the published Python client's scenarios against the server.
+    Python(BinaryArgs),
+    /// Runs the bundled demo from start to end and checks what it prints.
+    Demo(BinaryArgs),
+}
+
+#[derive(clap::Args)]
+struct BinaryArgs {
+    /// Test the release binary instead of the dev one.
+    #[arg(long)]
+    release: bool,
+}
+
+impl BinaryArgs {
+    fn profile(&self) -> Profile {
+        Profile::of(self.release)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Test(args) => steps::test(&args),
+        Command::Crash(args) => crash::run(&args),
+        Command::Faults(args) => faults::run(&args),
+        Command::Python(args) => python::run(&binary::build(args.profile())?),
+        Command::Demo(args) => demo::run(&binary::build(args.profile())?),
+    }
+}

@@ -1,0 +1,42 @@
+//! What needs nothing but the toolchain: format, lints, documentation, tests, model checking.
+
+use anyhow::Result;
+
+use crate::shell::{cargo, root, run, target_dir};
+
+/// rustfmt over the workspace and the fuzz targets.
+pub(crate) fn format() -> Result<()> {
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    let fuzz = root().join("fuzz/Cargo.toml");
+    if fuzz.exists() {
+        run(cargo().args(["fmt", "--check", "--manifest-path"]).arg(fuzz))?;
+    }
+    Ok(())
+}
+
+/// Clippy over every target; a warning is an error.
+pub(crate) fn clippy() -> Result<()> {
+    run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
+}
+
+/// Documentation of this workspace's crates; a broken link is an error.
+pub(crate) fn doc() -> Result<()> {
+    run(cargo()
+        .args(["doc", "--workspace", "--no-deps", "--all-features", "--quiet"])
+        .env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Unit, integration, property, golden and documentation tests.
+pub(crate) fn tests() -> Result<()> {
+    run(cargo().args(["test", "--workspace", "--all-features"]))
+}
+
+/// Loom explores the interleavings of the store's publication and slot reuse.
+///
+/// `--cfg loom` changes every crate's fingerprint, so it has a target directory of its own.
+pub(crate) fn loom() -> Result<()> {
+    run(cargo()
+        .args(["test", "--package", "vektonn-index", "--lib", "loom"])
+        .env("RUSTFLAGS", "--cfg loom")
+        .env("CARGO_TARGET_DIR", target_dir().join("loom")))
+}

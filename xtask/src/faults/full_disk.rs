@@ -1,0 +1,98 @@
+//! A full disk: uploads are refused with a clear error, searches go on, and nothing acknowledged is lost.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::Bench;
+use crate::server::Launch;
+use crate::shell::{command, is_root, run, succeeds};
+use crate::uploads::Uploads;
+
+const DISK_MIB: u32 = 12;
+const GROWN_DISK_MIB: u32 = 256;
+
+pub(super) fn check(bench: &Bench) -> Result<()> {
+    let mount_point = bench.path().join("disk");
+    std::fs::create_dir(&mount_point)?;
+    let Some(disk) = SmallDisk::mount(&mount_point)? else {
+        println!("    full disk: SKIPPED, because mounting a small tmpfs needs root here");
+        return Ok(());
+    };
+    let launch = bench.launch.with_data(&mount_point.join("data"));
+    let mut uploads = Uploads::new(&mut bench.rng());
+    let server = launch.start()?;
+    let base_url = server.base_url().to_owned();
+
+    let counts = uploads.until_refused(&base_url, || Ok(()))?;
+    ensure!(counts.uploads_acknowledged > 0, "no upload was acknowledged before the disk was full");
+    let message = counts.refusals.first().cloned().unwrap_or_default();
+    let searched = uploads.allows(server.client()).context("searches while the disk is full")?;
+    ensure!(searched.total() == 0, "searches while the disk is full: {searched}");
+
+    // With room again the running server may take writes or go on refusing them; either way it must keep its word.
+    disk.resize(GROWN_DISK_MIB)?;
+    let after = uploads.once(&base_url)?;
+    server.kill()?;
+    disk.resize(DISK_MIB)?;
+    start_on_full_disk(&launch)?;
+    disk.resize(GROWN_DISK_MIB)?;
+
+    let server = launch.start().context("the restart after a full disk")?;
+    let findings = uploads.compare(server.client())?;
+    ensure!(findings.total() == 0, "after the restart: {findings}");
+    let again = uploads.once(server.base_url())?;
+    ensure!(
+        again.refusals.is_empty(),
+        "after the restart uploads are refused: {}",
+        again.refusals.join("; ")
+    );
+    server.kill()?;
+    println!("    full disk: {counts}; with room again {after}; after the restart {findings}");
+    println!("    full disk: the refusal says: {message}");
+    Ok(())
+}
+
+/// The server may serve what it has or end with a clear line; it must not break anything or panic.
+fn start_on_full_disk(launch: &Launch) -> Result<()> {
+    let mut server = launch.spawn()?;
+    match server.wait_ready() {
+        Ok(()) => println!("    full disk: a start on the full disk serves"),
+        Err(error) => {
+            ensure!(!server.log_tail().contains("panicked"), "a start on the full disk panics: {error:#}");
+            println!("    full disk: a start on the full disk says: {error:#}");
+        }
+    }
+    server.kill()
+}
+
+/// A tmpfs of a few MiB; unmounted when dropped.
+struct SmallDisk {
+    mount_point: PathBuf,
+}
+
+impl SmallDisk {
+    /// None where this process may not mount.
+    fn mount(mount_point: &Path) -> Result<Option<Self>> {
+        let options = format!("size={DISK_MIB}m");
+        let mut mount = command("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(mount_point);
+        if !is_root() || !succeeds(&mut mount) {
+            return Ok(None);
+        }
+        Ok(Some(Self { mount_point: mount_point.to_path_buf() }))
+    }
+
+    fn resize(&self, mib: u32) -> Result<()> {
+        run(command("mount").args(["-o", &format!("remount,size={mib}m")]).arg(&self.mount_point))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a server that still runs after a failed check must not keep the mount.
+        if !succeeds(command("umount").arg("-l").arg(&self.mount_point)) {
+            eprintln!("xtask: cannot unmount {}", self.mount_point.display());
+        }
+    }
+}
