@@ -1,6 +1,6 @@
 //! The loops that all vector instruction sets share, written once.
 
-/// Defines `dot`, `l2_squared`, `dot_many` and `l2_many` for one instruction set, compiled for `$features`.
+/// Defines `dot_many` and `l2_many` for one instruction set, compiled for `$features`.
 ///
 /// The place of use defines the type `Sums` (a block of 16 elements, or the 16 partial sums, in registers) and
 /// `zero()`, `load(&[f32; LANES])`, `load_tail(&[f32])` (fewer than `LANES`, padded with zeros),
@@ -10,25 +10,13 @@
 /// untouched by that.
 macro_rules! blocked_kernels {
     ($features:literal, rows = $rows:literal) => {
-        /// The canonical inner product. Both vectors have the same length.
-        #[target_feature(enable = $features)]
-        pub(in crate::distance) fn dot(a: &[f32], b: &[f32]) -> f32 {
-            rows_at_once::<1, false>(a, b, b.len())[0]
-        }
-
-        /// The canonical squared Euclidean distance. Both vectors have the same length.
-        #[target_feature(enable = $features)]
-        pub(in crate::distance) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
-            rows_at_once::<1, true>(a, b, b.len())[0]
-        }
-
-        /// [`dot`] of the query with every row of a block; see `DenseKernels::dot_many` for the shapes.
+        /// Canonical inner products; see `DenseKernels::dot_many` for the shapes.
         #[target_feature(enable = $features)]
         pub(in crate::distance) fn dot_many(query: &[f32], block: &[f32], stride: usize, out: &mut [f32]) {
             many::<false>(query, block, stride, out);
         }
 
-        /// [`l2_squared`] of the query with every row of a block; see `DenseKernels::l2_many` for the shapes.
+        /// Canonical squared Euclidean distances; see `DenseKernels::l2_many` for the shapes.
         #[target_feature(enable = $features)]
         pub(in crate::distance) fn l2_many(query: &[f32], block: &[f32], stride: usize, out: &mut [f32]) {
             many::<true>(query, block, stride, out);

@@ -107,7 +107,6 @@ fn has_avx2() -> bool {
     std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
 }
 
-type One = unsafe fn(a: &[f32], b: &[f32]) -> f32;
 type Many = unsafe fn(query: &[f32], block: &[f32], stride: usize, out: &mut [f32]);
 
 /// The raw dense kernels of one instruction set, in the canonical summation.
@@ -117,8 +116,6 @@ type Many = unsafe fn(query: &[f32], block: &[f32], stride: usize, out: &mut [f3
 #[derive(Clone, Copy)]
 pub(crate) struct DenseKernels {
     instruction_set: InstructionSet,
-    dot: One,
-    l2_squared: One,
     dot_many: Many,
     l2_many: Many,
 }
@@ -126,37 +123,19 @@ pub(crate) struct DenseKernels {
 // What makes the calls below sound: `new` is the only constructor, and it never picks functions compiled for
 // an instruction set that this processor does not support. The functions ask nothing else of their callers.
 impl DenseKernels {
-    /// The kernels of [`InstructionSet::detect`].
-    ///
-    /// A value of the variable that cannot be used is not reported here, where an index is made: the best
-    /// instruction set runs then. Programs report it at start.
-    pub(crate) fn detect() -> Self {
-        Self::new(InstructionSet::detect().unwrap_or_else(|_| InstructionSet::best()))
-    }
-
     /// The kernels of the instruction set, or the scalar ones if this processor does not support it.
     pub(crate) fn new(instruction_set: InstructionSet) -> Self {
         match instruction_set {
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 if instruction_set.is_supported() => Self {
-                instruction_set,
-                dot: avx512::dot,
-                l2_squared: avx512::l2_squared,
-                dot_many: avx512::dot_many,
-                l2_many: avx512::l2_many,
-            },
+            InstructionSet::Avx512 if instruction_set.is_supported() => {
+                Self { instruction_set, dot_many: avx512::dot_many, l2_many: avx512::l2_many }
+            }
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 if instruction_set.is_supported() => Self {
-                instruction_set,
-                dot: avx2::dot,
-                l2_squared: avx2::l2_squared,
-                dot_many: avx2::dot_many,
-                l2_many: avx2::l2_many,
-            },
+            InstructionSet::Avx2 if instruction_set.is_supported() => {
+                Self { instruction_set, dot_many: avx2::dot_many, l2_many: avx2::l2_many }
+            }
             _ => Self {
                 instruction_set: InstructionSet::Scalar,
-                dot: scalar::dot,
-                l2_squared: scalar::l2_squared,
                 dot_many: scalar::dot_many,
                 l2_many: scalar::l2_many,
             },
@@ -166,22 +145,6 @@ impl DenseKernels {
     /// The instruction set in use.
     pub(crate) fn instruction_set(&self) -> InstructionSet {
         self.instruction_set
-    }
-
-    /// The inner product of two vectors of the same length.
-    #[inline]
-    pub(crate) fn dot(&self, a: &[f32], b: &[f32]) -> f32 {
-        assert_eq!(a.len(), b.len());
-        // SAFETY: `new` picked functions that this processor supports.
-        unsafe { (self.dot)(a, b) }
-    }
-
-    /// The squared Euclidean distance of two vectors of the same length.
-    #[inline]
-    pub(crate) fn l2_squared(&self, a: &[f32], b: &[f32]) -> f32 {
-        assert_eq!(a.len(), b.len());
-        // SAFETY: `new` picked functions that this processor supports.
-        unsafe { (self.l2_squared)(a, b) }
     }
 
     /// The inner products of the query with the first `out.len()` rows of a block.

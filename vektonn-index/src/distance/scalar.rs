@@ -6,12 +6,12 @@ use super::LANES;
 type Sums = [f32; LANES];
 
 /// The canonical inner product. Both vectors have the same length.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+fn dot(a: &[f32], b: &[f32]) -> f32 {
     fold(a, b, |a, b, sum| a.mul_add(b, sum))
 }
 
 /// The canonical squared Euclidean distance. Both vectors have the same length.
-pub(super) fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
     fold(a, b, |a, b, sum| {
         let difference = a - b;
         difference.mul_add(difference, sum)

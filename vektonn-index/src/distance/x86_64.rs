@@ -14,8 +14,9 @@ pub(super) mod avx2 {
     /// The lanes 0..8 and 8..16.
     type Sums = [__m256; 2];
 
-    // 4 rows of 2 registers are enough independent sums to keep two FMA units of latency 4 busy.
-    blocked_kernels!("avx2,fma", rows = 4);
+    // Measured on Zen 3: as fast as 4 rows on rows in cache, and faster on rows from memory, where fewer streams are
+    // read better ahead.
+    blocked_kernels!("avx2,fma", rows = 2);
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
@@ -89,8 +90,8 @@ pub(super) mod avx512 {
 
     type Sums = __m512;
 
-    // 8 rows of 1 register are enough independent sums to keep two FMA units of latency 4 busy.
-    blocked_kernels!("avx512f", rows = 8);
+    // As many registers of sums as with AVX2.
+    blocked_kernels!("avx512f", rows = 4);
 
     #[inline]
     #[target_feature(enable = "avx512f")]

@@ -8,7 +8,7 @@ mod query;
 #[cfg(test)]
 mod tests;
 
-use std::mem::{size_of, size_of_val};
+use std::mem::size_of_val;
 use std::sync::Arc;
 
 use vektonn_core::{Metric, SparseVector};
@@ -30,11 +30,13 @@ const ROWS_PER_DEADLINE_CHECK: u32 = 4096;
 pub(crate) struct SparseRow {
     vector: SparseVector,
     norm: f64,
+    non_zeros: usize,
 }
 
 impl SparseRow {
     pub(crate) fn new(vector: SparseVector) -> Self {
-        Self { norm: distance::norm(vector.values()), vector }
+        let (norm, non_zeros) = (distance::norm(vector.values()), query::count_non_zeros(vector.values()));
+        Self { vector, norm, non_zeros }
     }
 
     pub(crate) fn to_vector(&self) -> SparseVector {

@@ -22,7 +22,14 @@ pub(crate) struct SparseQuery {
 /// The query's coordinate of any dimension; zero where it has none.
 enum Coordinates {
     Array(Vec<f32>),
-    Table(HashMap<u32, f32>),
+    Table(Table),
+}
+
+/// Coordinates by index, behind a filter that keeps most look-ups of absent ones away from the map.
+struct Table {
+    map: HashMap<u32, f32>,
+    /// One bit for each value of the lower 16 bits of an index; 8 KiB.
+    filter: Box<[u64; 1 << 10]>,
 }
 
 impl SparseQuery {
@@ -42,42 +49,50 @@ impl SparseQuery {
             Coordinates::Array(array) => {
                 self.distance_by(row, |index| array.get(index as usize).copied().unwrap_or_default())
             }
-            Coordinates::Table(table) => {
-                self.distance_by(row, |index| table.get(&index).copied().unwrap_or_default())
-            }
+            Coordinates::Table(table) => self.distance_by(row, |index| table.get(index)),
         }
     }
 
     #[inline]
     fn distance_by(&self, row: &SparseRow, coordinate_at: impl Fn(u32) -> f32) -> f32 {
-        let values = row.vector.values();
-        let coordinates = || row.vector.indices().iter().map(|&index| coordinate_at(index)).zip(values);
-        let sum = |term: fn(f64, f64) -> f64| -> f64 {
-            coordinates().map(|(query, &value)| term(f64::from(query), f64::from(value))).sum()
-        };
         match self.metric {
-            Metric::InnerProduct => distance::inner_product_distance(sum(|query, value| query * value)),
-            Metric::Cosine => {
-                distance::cosine_distance(sum(|query, value| query * value), self.norm * row.norm)
-            }
+            Metric::InnerProduct => distance::inner_product_distance(dot(row, coordinate_at)),
+            Metric::Cosine => distance::cosine_distance(dot(row, coordinate_at), self.norm * row.norm),
             Metric::L2 => {
                 // The dimensions that only the query has are in its norm, the others are replaced in it.
-                let replaced = sum(|query, value| (query - value) * (query - value) - query * query);
+                let replaced =
+                    sum(row, coordinate_at, |query, value| (query - value).powi(2) - query * query);
                 distance::l2_distance((self.norm * self.norm + replaced).max(0.0) as f32)
             }
             Metric::JaccardBinary => {
-                let common = coordinates().filter(|&(query, &value)| query != 0.0 && value != 0.0).count();
-                distance::jaccard_distance(common, self.non_zeros, count_non_zeros(values))
+                let both = |query, value| f64::from(u8::from((query != 0.0) & (value != 0.0)));
+                let common = sum(row, coordinate_at, both) as usize;
+                distance::jaccard_distance(common, self.non_zeros, row.non_zeros)
             }
         }
     }
+}
+
+#[inline]
+fn dot(row: &SparseRow, coordinate_at: impl Fn(u32) -> f32) -> f64 {
+    sum(row, coordinate_at, |query, value| query * value)
+}
+
+/// The sum of `term(query's coordinate, row's value)` over the row, by ascending index.
+#[inline]
+fn sum(row: &SparseRow, coordinate_at: impl Fn(u32) -> f32, term: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut sum = 0.0;
+    for (&index, &value) in row.vector.indices().iter().zip(row.vector.values()) {
+        sum += term(f64::from(coordinate_at(index)), f64::from(value));
+    }
+    sum
 }
 
 impl Coordinates {
     fn new(query: &SparseVector, array_index_max: u32) -> Self {
         let pairs = query.indices().iter().copied().zip(query.values().iter().copied());
         match query.indices().last() {
-            Some(&last) if last > array_index_max => Self::Table(pairs.collect()),
+            Some(&last) if last > array_index_max => Self::Table(Table::new(pairs)),
             last => {
                 let mut array = vec![0.0; last.map_or(0, |&last| last as usize + 1)];
                 pairs.for_each(|(index, value)| array[index as usize] = value);
@@ -87,7 +102,31 @@ impl Coordinates {
     }
 }
 
+impl Table {
+    fn new(pairs: impl Iterator<Item = (u32, f32)> + Clone) -> Self {
+        let mut filter = Box::new([0; 1 << 10]);
+        pairs.clone().for_each(|(index, _)| filter[word(index)] |= bit(index));
+        Self { map: pairs.collect(), filter }
+    }
+
+    #[inline]
+    fn get(&self, index: u32) -> f32 {
+        if self.filter[word(index)] & bit(index) == 0 {
+            return 0.0;
+        }
+        self.map.get(&index).copied().unwrap_or_default()
+    }
+}
+
+fn word(index: u32) -> usize {
+    (index as u16 >> 6) as usize
+}
+
+fn bit(index: u32) -> u64 {
+    1 << (index % u64::BITS)
+}
+
 /// An explicit zero is as good as none.
-fn count_non_zeros(values: &[f32]) -> usize {
+pub(super) fn count_non_zeros(values: &[f32]) -> usize {
     values.iter().filter(|&&value| value != 0.0).count()
 }
