@@ -1,5 +1,6 @@
 //! Attributes: the named, typed values that identify and describe a data point.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -22,6 +23,16 @@ impl Attribute {
     pub fn new(key: impl Into<String>, value: impl Into<AttributeValue>) -> Self {
         Self { key: key.into(), value: value.into() }
     }
+}
+
+/// Whether no key repeats.
+pub(crate) fn are_unique<K: Copy + Eq + Hash>(keys: impl ExactSizeIterator<Item = K> + Clone) -> bool {
+    /// Up to so many keys, comparing all pairs is faster than hashing.
+    const PAIRWISE_MAX: usize = 32;
+    if keys.len() > PAIRWISE_MAX {
+        return keys.clone().collect::<HashSet<_>>().len() == keys.len();
+    }
+    keys.clone().enumerate().all(|(i, key)| keys.clone().take(i).all(|earlier| earlier != key))
 }
 
 /// A value of exactly one of the six attribute types.

@@ -4,6 +4,8 @@
 //! An index stores f32: [`DenseVector`] and [`SparseVector`] are the narrowed, checked and sorted forms, and
 //! can only be made from coordinates that are finite in f32.
 
+use crate::VectorKind;
+
 /// A vector as uploaded, logged and echoed: f64 coordinates, nothing checked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Vector {
@@ -63,6 +65,50 @@ impl Vector {
         matches!(self, Self::Sparse { .. })
     }
 
+    /// Checks a vector of a data source of the given kind and dimension: what [`to_dense`](Self::to_dense) and
+    /// [`to_sparse`](Self::to_sparse) check, without making the narrowed vector.
+    ///
+    /// # Errors
+    /// The first of: not of that kind, empty (sparse), duplicate or missing indices (sparse), wrong number of
+    /// coordinates or an index outside of `0..dimension`, a coordinate that is not finite in f32.
+    pub fn check(&self, kind: VectorKind, dimension: usize) -> Result<(), VectorError> {
+        self.check_shape(kind, dimension)?;
+        if self.coordinates().iter().all(|&x| (x as f32).is_finite()) {
+            Ok(())
+        } else {
+            Err(VectorError::NotFinite)
+        }
+    }
+
+    /// All of [`check`](Self::check) but that the coordinates are finite.
+    pub(crate) fn check_shape(&self, kind: VectorKind, dimension: usize) -> Result<(), VectorError> {
+        match (self, kind) {
+            (Self::Sparse { .. }, VectorKind::Dense) => Err(VectorError::MustBeDense),
+            (Self::Dense { .. }, VectorKind::Sparse) => Err(VectorError::MustBeSparse),
+            (Self::Dense { coordinates }, VectorKind::Dense) if coordinates.len() != dimension => {
+                Err(VectorError::Dimension { dimension })
+            }
+            (Self::Dense { .. }, VectorKind::Dense) => Ok(()),
+            (Self::Sparse { coordinates, .. }, VectorKind::Sparse) if coordinates.is_empty() => {
+                Err(VectorError::Empty)
+            }
+            (Self::Sparse { coordinates, coordinate_indices }, VectorKind::Sparse) => {
+                if coordinates.len() != coordinate_indices.len() || !are_unique(coordinate_indices) {
+                    return Err(VectorError::Indices);
+                }
+                let in_range = |&index: &i32| usize::try_from(index).is_ok_and(|index| index < dimension);
+                let in_range = coordinate_indices.iter().all(in_range);
+                if in_range { Ok(()) } else { Err(VectorError::Dimension { dimension }) }
+            }
+        }
+    }
+
+    /// The coordinates: all of a dense vector, those given of a sparse one.
+    pub fn coordinates(&self) -> &[f64] {
+        let (Self::Dense { coordinates } | Self::Sparse { coordinates, .. }) = self;
+        coordinates
+    }
+
     /// Narrows to f32 and checks a vector of a dense data source.
     ///
     /// # Errors
@@ -92,6 +138,15 @@ impl Vector {
     }
 }
 
+fn are_unique(indices: &[i32]) -> bool {
+    if indices.is_sorted_by(|a, b| a < b) {
+        return true;
+    }
+    let mut sorted = indices.to_vec();
+    sorted.sort_unstable();
+    sorted.is_sorted_by(|a, b| a < b)
+}
+
 /// Dense f32 coordinates, all finite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenseVector(Vec<f32>);
@@ -116,7 +171,7 @@ impl DenseVector {
 }
 
 /// Sparse f32 coordinates: indices strictly ascending, values finite.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SparseVector {
     indices: Vec<u32>,
     values: Vec<f32>,
@@ -171,6 +226,45 @@ pub enum StoredVector {
     Dense(DenseVector),
     /// Sparse coordinates, ordered by index.
     Sparse(SparseVector),
+}
+
+impl From<DenseVector> for StoredVector {
+    fn from(vector: DenseVector) -> Self {
+        Self::Dense(vector)
+    }
+}
+
+impl From<SparseVector> for StoredVector {
+    fn from(vector: SparseVector) -> Self {
+        Self::Sparse(vector)
+    }
+}
+
+/// A dense vector, if all coordinates are finite.
+impl TryFrom<Vec<f32>> for StoredVector {
+    type Error = VectorError;
+
+    fn try_from(coordinates: Vec<f32>) -> Result<Self, VectorError> {
+        DenseVector::new(coordinates).map(Self::Dense)
+    }
+}
+
+/// A dense vector, if all coordinates are finite.
+impl TryFrom<&[f32]> for StoredVector {
+    type Error = VectorError;
+
+    fn try_from(coordinates: &[f32]) -> Result<Self, VectorError> {
+        coordinates.to_vec().try_into()
+    }
+}
+
+/// A dense vector, if all coordinates are finite.
+impl<const D: usize> TryFrom<[f32; D]> for StoredVector {
+    type Error = VectorError;
+
+    fn try_from(coordinates: [f32; D]) -> Result<Self, VectorError> {
+        coordinates.to_vec().try_into()
+    }
 }
 
 #[cfg(test)]
