@@ -19,7 +19,7 @@ const LOG_MEMTABLE_BYTES: u64 = 64 << 20;
 /// Bytes of the other keyspaces in memory before they are written as a table.
 const SMALL_MEMTABLE_BYTES: u64 = 16 << 20;
 /// Bytes of journals: an upper bound of what is read again at start.
-const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
 /// The keyspaces of a log, see [`entries`].
 pub(super) struct Storage {

@@ -142,7 +142,7 @@ impl ShardFollower {
     fn of_followed_topics(&self, position: &Position) -> Position {
         let mut wanted = Position::new();
         for (topic, at) in position.iter().filter(|(topic, _)| matches_any(&self.selectors, topic)) {
-            wanted.set(topic.to_owned(), at.clone());
+            wanted.set(topic, at);
         }
         wanted
     }
