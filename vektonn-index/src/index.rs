@@ -1,0 +1,199 @@
+//! The one enum of all indexes. Loops inside an index are generic; the choice between them is made here, once per
+//! search.
+
+use std::sync::Arc;
+
+use vektonn_core::{Metric, StoredVector, VectorError, VectorKind};
+
+use crate::collector::Collector;
+use crate::distance::{DenseKernels, InstructionSet, InstructionSetError};
+use crate::flat::FlatIndex;
+use crate::inverted::InvertedIndex;
+use crate::options::{SearchError, SearchOptions};
+use crate::query::Query;
+use crate::store::slots::{IndexFull, Reader};
+use crate::store::timeline::{Batch, Pin, Timeline};
+
+/// What an index compares, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexSpec {
+    /// Dense or sparse vectors.
+    pub kind: VectorKind,
+    /// The measure of nearness.
+    pub metric: Metric,
+    /// Coordinates of a dense vector; exclusive upper bound of a sparse vector's indices.
+    pub dimension: usize,
+}
+
+/// No index can be made from this.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// Dense vectors have no Jaccard index here.
+    #[error("metric JaccardBinary is for sparse vectors only")]
+    JaccardOfDense,
+    /// There is nothing to compare.
+    #[error("the dimension must be at least 1")]
+    ZeroDimension,
+    /// The environment asks for an instruction set that cannot be used.
+    #[error(transparent)]
+    InstructionSet(#[from] InstructionSetError),
+}
+
+impl IndexSpec {
+    /// Checks that there is an index for this, and chooses the kernels for it.
+    pub(crate) fn kernels(self) -> Result<DenseKernels, SpecError> {
+        match self {
+            Self { dimension: 0, .. } => Err(SpecError::ZeroDimension),
+            Self { kind: VectorKind::Dense, metric: Metric::JaccardBinary, .. } => {
+                Err(SpecError::JaccardOfDense)
+            }
+            _ => Ok(DenseKernels::new(InstructionSet::detect()?)),
+        }
+    }
+
+    /// Checks that a vector can be stored in such an index.
+    pub(crate) fn check_stored(self, vector: &StoredVector) -> Result<(), VectorError> {
+        self.check_query(Query::from(vector))
+    }
+
+    /// Checks that a query can be compared with the vectors of such an index.
+    pub(crate) fn check_query(self, query: Query<'_>) -> Result<(), VectorError> {
+        let dimension = self.dimension;
+        match (self.kind, query) {
+            (VectorKind::Dense, Query::Dense(coordinates)) => {
+                if coordinates.len() != dimension {
+                    return Err(VectorError::Dimension { dimension });
+                }
+                if coordinates.iter().all(|x| x.is_finite()) { Ok(()) } else { Err(VectorError::NotFinite) }
+            }
+            (VectorKind::Sparse, Query::Sparse(vector)) => match vector.indices().last() {
+                Some(&last) if last as usize >= dimension => Err(VectorError::Dimension { dimension }),
+                _ => Ok(()),
+            },
+            (VectorKind::Dense, Query::Sparse(_)) => Err(VectorError::MustBeDense),
+            (VectorKind::Sparse, Query::Dense(_)) => Err(VectorError::MustBeSparse),
+        }
+    }
+}
+
+/// Rows by slot, searchable. `T` is what the owner keeps with each row.
+pub(crate) enum VectorIndex<T> {
+    Flat(FlatIndex<T>),
+    Inverted(InvertedIndex<T>),
+}
+
+impl<T> VectorIndex<T> {
+    pub(crate) fn new(spec: IndexSpec, kernels: DenseKernels, timeline: Arc<Timeline>) -> Self {
+        match spec.kind {
+            VectorKind::Dense => Self::Flat(FlatIndex::new(spec.metric, spec.dimension, kernels, timeline)),
+            VectorKind::Sparse => Self::Inverted(InvertedIndex::new(spec.metric, timeline)),
+        }
+    }
+
+    /// Adds a checked vector with its entry; visible once the batch is published.
+    ///
+    /// # Panics
+    /// If the vector was not checked against the index's [`IndexSpec`].
+    pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, vector: StoredVector) -> Result<u32, IndexFull> {
+        match (self, vector) {
+            (Self::Flat(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
+            (Self::Inverted(index), StoredVector::Sparse(vector)) => index.insert(batch, entry, vector),
+            _ => unreachable!("the vector was checked against the index"),
+        }
+    }
+
+    /// Removes a live slot with this batch.
+    pub(crate) fn remove(&self, batch: &Batch<'_>, slot: u32) {
+        match self {
+            Self::Flat(index) => index.slots().remove(batch, slot),
+            Self::Inverted(index) => index.remove(batch, slot),
+        }
+    }
+
+    /// What a pin of the index's timeline sees.
+    pub(crate) fn reader<'p>(&'p self, pin: &'p Pin<'p>) -> IndexReader<'p, T> {
+        match self {
+            Self::Flat(index) => IndexReader::Flat(index, index.slots().reader(pin)),
+            Self::Inverted(index) => IndexReader::Inverted(index, index.slots().reader(pin)),
+        }
+    }
+
+    /// What the batch sees so far.
+    pub(crate) fn writer_view<'p>(&'p self, batch: &'p Batch<'_>) -> IndexReader<'p, T> {
+        match self {
+            Self::Flat(index) => IndexReader::Flat(index, index.slots().writer_view(batch)),
+            Self::Inverted(index) => IndexReader::Inverted(index, index.slots().writer_view(batch)),
+        }
+    }
+
+    /// Bytes in use by rows and structure; heap data of the entries not included.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Flat(index) => index.bytes(),
+            Self::Inverted(index) => index.bytes(),
+        }
+    }
+}
+
+/// An index at one point in time.
+pub(crate) enum IndexReader<'p, T> {
+    Flat(&'p FlatIndex<T>, Reader<'p, T, f32>),
+    Inverted(&'p InvertedIndex<T>, Reader<'p, T, crate::inverted::SparseRow>),
+}
+
+impl<T> Clone for IndexReader<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for IndexReader<'_, T> {}
+
+impl<'p, T> IndexReader<'p, T> {
+    /// Offers the nearest live slots to the collector. Distances are smaller for nearer points.
+    pub(crate) fn search_into(
+        &self,
+        query: Query<'_>,
+        options: &SearchOptions,
+        collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
+    ) -> Result<(), SearchError> {
+        match (self, query) {
+            (Self::Flat(index, reader), Query::Dense(query)) => {
+                index.search_into(*reader, query, options, collector)
+            }
+            (Self::Inverted(index, reader), Query::Sparse(query)) => {
+                index.search_into(*reader, query, options, collector)
+            }
+            (Self::Flat(..), Query::Sparse(_)) => Err(VectorError::MustBeDense.into()),
+            (Self::Inverted(..), Query::Dense(_)) => Err(VectorError::MustBeSparse.into()),
+        }
+    }
+
+    /// The entry of a live slot.
+    pub(crate) fn entry(&self, slot: u32) -> Option<&'p T> {
+        match self {
+            Self::Flat(_, reader) => reader.entry(slot),
+            Self::Inverted(_, reader) => reader.entry(slot),
+        }
+    }
+
+    /// The vector of a live slot, as it was inserted.
+    pub(crate) fn vector(&self, slot: u32) -> Option<StoredVector> {
+        match self {
+            Self::Flat(_, reader) => StoredVector::try_from(reader.row(slot)?).ok(),
+            Self::Inverted(_, reader) => Some(StoredVector::Sparse(reader.row(slot)?[0].to_vector())),
+        }
+    }
+
+    /// All live slots, ascending.
+    pub(crate) fn slots(self) -> impl Iterator<Item = u32> {
+        let end = match self {
+            Self::Flat(_, reader) => reader.end(),
+            Self::Inverted(_, reader) => reader.end(),
+        };
+        (0..end).filter(move |&slot| match self {
+            Self::Flat(_, reader) => reader.sees(slot),
+            Self::Inverted(_, reader) => reader.sees(slot),
+        })
+    }
+}

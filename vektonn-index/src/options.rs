@@ -1,0 +1,48 @@
+//! What one search may ask for, and how it can fail.
+
+use std::time::Instant;
+
+use vektonn_core::VectorError;
+
+/// How to search. More options will come, so it is made by [`SearchOptions::new`] and its setters.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SearchOptions {
+    /// How many neighbours to find. If there are fewer points, all are found.
+    pub k: usize,
+    /// When to give up.
+    pub deadline: Option<Instant>,
+}
+
+impl SearchOptions {
+    /// A search for the `k` nearest neighbours, without a deadline.
+    pub fn new(k: usize) -> Self {
+        Self { k, deadline: None }
+    }
+
+    /// Gives up with [`SearchError::DeadlineExceeded`] at `deadline`.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// To be called every now and then by a search.
+    pub(crate) fn check_deadline(&self) -> Result<(), SearchError> {
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(SearchError::DeadlineExceeded),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why a search found nothing out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SearchError {
+    /// The query vector does not fit the index.
+    #[error("{0}")]
+    Vector(#[from] VectorError),
+    /// The deadline passed before the search was finished.
+    #[error("the search did not finish before its deadline")]
+    DeadlineExceeded,
+}

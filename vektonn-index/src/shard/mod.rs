@@ -1,0 +1,325 @@
+//! One shard of an index: the part of its data points that one process holds, in splits.
+//!
+//! A shard takes the changes of a data source in their order, keeps those that its sharding rules give it, and
+//! searches one, some or all of its splits. All splits share one timeline: a batch of changes appears in all of
+//! them at one instant, and a search sees all of them at one point in time.
+
+mod attributes;
+mod splits;
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rayon::prelude::*;
+use vektonn_core::{
+    Attribute, Change, FoundDataPoint, IndexMeta, IndexShardMeta, Metric, SearchQuery, StoredVector, Vector,
+    VectorError, VectorKind,
+};
+
+pub use attributes::MissingAttribute;
+use attributes::{AttributeLayout, Payload};
+use splits::{Split, Splits};
+
+use crate::distance::InstructionSet;
+use crate::index::{IndexSpec, SpecError};
+use crate::index_store::StoreChange;
+use crate::options::{SearchError, SearchOptions};
+use crate::query::Query;
+use crate::store::slots::IndexFull;
+use crate::store::timeline::{Pin, Timeline};
+use crate::top_k::TopK;
+
+/// Batches of at least this many changes are prepared on all cores.
+const PARALLEL_CHANGES_MIN: usize = 256;
+
+/// One shard of an index.
+///
+/// Searches and [`apply`](Self::apply) may run at the same time from any number of threads.
+pub struct Shard {
+    meta: Arc<IndexMeta>,
+    shard_id: String,
+    rules: IndexShardMeta,
+    spec: IndexSpec,
+    layout: AttributeLayout,
+    timeline: Arc<Timeline>,
+    splits: Splits,
+}
+
+/// Why there is no such shard.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ShardError {
+    /// The index has no shard of this id.
+    #[error("index {index} has no shard '{shard_id}'")]
+    Unknown {
+        /// The index.
+        index: String,
+        /// The id asked for.
+        shard_id: String,
+    },
+    /// There is no index for this algorithm.
+    #[error("index {index}: {source}")]
+    Spec {
+        /// The index.
+        index: String,
+        /// What is wrong.
+        source: SpecError,
+    },
+}
+
+/// Why a change cannot be applied. Such a change is skipped; the others of its batch are applied.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadChange {
+    /// An attribute that decides where the point belongs is missing.
+    #[error(transparent)]
+    Attribute(#[from] MissingAttribute),
+    /// The vector does not fit the data source.
+    #[error("{0}")]
+    Vector(#[from] VectorError),
+}
+
+impl BadChange {
+    /// A short, stable name of the reason, for counting.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Attribute(_) => "wrong_attribute",
+            Self::Vector(_) => "wrong_vector",
+        }
+    }
+}
+
+/// What became of a batch of changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApplyReport {
+    /// How many changes were applied.
+    pub applied: usize,
+    /// How many belong to other shards of the index.
+    pub elsewhere: usize,
+    /// The changes that were skipped, by their place in the batch.
+    pub bad: Vec<(usize, BadChange)>,
+}
+
+/// The size of a shard.
+#[derive(Clone, Debug)]
+pub struct ShardStats {
+    /// Live points in all splits.
+    pub points: usize,
+    /// Bytes in use by all splits.
+    pub bytes: usize,
+    /// The splits, largest first.
+    pub splits: Vec<SplitStats>,
+    /// What the distances are computed with.
+    pub instruction_set: InstructionSet,
+}
+
+/// The size of a split.
+#[derive(Clone, Debug)]
+pub struct SplitStats {
+    /// The split attributes that all its points have, ordered by key.
+    pub attributes: Vec<Attribute>,
+    /// Live points.
+    pub points: usize,
+    /// Bytes in use.
+    pub bytes: usize,
+}
+
+/// A change, ready to be applied to its split.
+struct Prepared {
+    split: Box<[u8]>,
+    change: StoreChange<Box<[u8]>, Payload>,
+}
+
+/// A point that was found, in the total order of a shard's points: by id, then by split.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate<'v> {
+    id: &'v [u8],
+    split: &'v [u8],
+    /// Which of the searched splits, and which of its slots.
+    place: (usize, u32),
+}
+
+impl Shard {
+    /// An empty shard of an index.
+    ///
+    /// # Errors
+    /// [`ShardError`].
+    pub fn new(meta: Arc<IndexMeta>, shard_id: &str) -> Result<Self, ShardError> {
+        let unknown = || ShardError::Unknown { index: meta.id().to_string(), shard_id: shard_id.to_owned() };
+        let rules = meta.shards().get(shard_id).ok_or_else(unknown)?.clone();
+        let algorithm = meta.algorithm();
+        let spec = IndexSpec {
+            kind: algorithm.vector_kind(),
+            metric: algorithm.metric(),
+            dimension: meta.data_source().dimension(),
+        };
+        let kernels =
+            spec.kernels().map_err(|source| ShardError::Spec { index: meta.id().to_string(), source })?;
+        let layout = AttributeLayout::of(&meta);
+        let timeline = Arc::new(Timeline::new());
+        let splits = Splits::new(spec, kernels, Arc::clone(&timeline));
+        Ok(Self { shard_id: shard_id.to_owned(), rules, spec, layout, timeline, splits, meta })
+    }
+
+    /// The index this is a shard of.
+    pub fn meta(&self) -> &Arc<IndexMeta> {
+        &self.meta
+    }
+
+    /// The shard's id in its index.
+    pub fn shard_id(&self) -> &str {
+        &self.shard_id
+    }
+
+    /// The number of live points.
+    pub fn len(&self) -> usize {
+        self.splits.all().values().map(|split| split.store().len()).sum()
+    }
+
+    /// Whether there are no points.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The size of the shard and of its splits.
+    pub fn stats(&self) -> ShardStats {
+        let mut splits: Vec<SplitStats> = self
+            .splits
+            .all()
+            .values()
+            .map(|split| SplitStats {
+                attributes: self.layout.split_attributes(split.key()),
+                points: split.store().len(),
+                bytes: split.bytes(),
+            })
+            .collect();
+        splits.sort_by_key(|split| Reverse(split.points));
+        ShardStats {
+            points: splits.iter().map(|split| split.points).sum(),
+            bytes: splits.iter().map(|split| split.bytes).sum(),
+            splits,
+            instruction_set: self.splits.instruction_set(),
+        }
+    }
+
+    /// Applies a batch of changes in their order: of several changes of one point the last one wins. Searches see
+    /// the batch whole or not at all. Changes that belong to other shards, or that are not valid, are skipped.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; a part of the batch may have been applied then.
+    pub fn apply(&self, changes: Vec<Change>) -> Result<ApplyReport, IndexFull> {
+        let mut report = ApplyReport::default();
+        let prepare = |change| self.prepare(change);
+        let prepared: Vec<_> = if changes.len() < PARALLEL_CHANGES_MIN {
+            changes.into_iter().map(prepare).collect()
+        } else {
+            changes.into_par_iter().map(prepare).collect()
+        };
+        let mut mine = Vec::with_capacity(prepared.len());
+        for (position, prepared) in prepared.into_iter().enumerate() {
+            match prepared {
+                Ok(Some(prepared)) => mine.push(prepared),
+                Ok(None) => report.elsewhere += 1,
+                Err(bad) => report.bad.push((position, bad)),
+            }
+        }
+        report.applied = mine.len();
+        let batch = self.timeline.write();
+        self.splits.apply(&batch, mine)?;
+        Ok(report)
+    }
+
+    /// Narrows and encodes a change, or tells that it belongs to another shard.
+    fn prepare(&self, change: Change) -> Result<Option<Prepared>, BadChange> {
+        if !self.rules.takes(change.attributes()) {
+            return Ok(None);
+        }
+        let id = self.layout.encode_id(change.attributes())?;
+        let split = self.layout.encode_split(change.attributes())?;
+        let change = match change {
+            Change::Upsert(point) => {
+                let payload = self.layout.encode_payload(&point.attributes);
+                StoreChange::Upsert { id, vector: self.narrow(&point.vector)?, payload }
+            }
+            Change::Delete(_) => StoreChange::Delete { id },
+        };
+        Ok(Some(Prepared { split, change }))
+    }
+
+    fn narrow(&self, vector: &Vector) -> Result<StoredVector, VectorError> {
+        let dimension = self.spec.dimension;
+        match self.spec.kind {
+            VectorKind::Dense => vector.to_dense(dimension).map(StoredVector::Dense),
+            VectorKind::Sparse => vector.to_sparse(dimension).map(StoredVector::Sparse),
+        }
+    }
+
+    /// Finds the nearest data points of each query vector, in the splits that match the filter. The results stand in
+    /// the order of the query vectors; several of them are searched on all threads of the current rayon pool.
+    ///
+    /// An empty sparse query vector is legal here: it is the zero vector.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub fn search(
+        &self,
+        query: &SearchQuery,
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Vec<FoundDataPoint>>, SearchError> {
+        let mut options = SearchOptions::new(query.k);
+        options.deadline = deadline;
+        let pin = self.timeline.pin();
+        // After the pin: every split with a point that the pin sees is among them.
+        let splits = self.splits.matching(&self.layout, &query.split_filter);
+        let search_one = |vector: &Vector| {
+            let vector = match vector {
+                Vector::Sparse { coordinates, .. } if coordinates.is_empty() => {
+                    StoredVector::Sparse(Default::default())
+                }
+                vector => self.narrow(vector)?,
+            };
+            self.search_splits(&pin, &splits, Query::from(&vector), &options, query.retrieve_vectors)
+        };
+        match query.query_vectors.as_slice() {
+            [vector] => Ok(vec![search_one(vector)?]),
+            vectors => vectors.par_iter().map(search_one).collect(),
+        }
+    }
+
+    fn search_splits(
+        &self,
+        pin: &Pin<'_>,
+        splits: &[Arc<Split>],
+        query: Query<'_>,
+        options: &SearchOptions,
+        retrieve_vectors: bool,
+    ) -> Result<Vec<FoundDataPoint>, SearchError> {
+        let views: Vec<_> = splits.iter().map(|split| split.store().at(pin)).collect();
+        let mut nearest = TopK::new(options.k);
+        for (i, (split, view)) in splits.iter().zip(&views).enumerate() {
+            view.search_into(query, options, &mut nearest, |id, slot| Candidate {
+                id,
+                split: split.key(),
+                place: (i, slot),
+            })?;
+        }
+        let found = |found: crate::Neighbor<Candidate<'_>>| {
+            let (i, slot) = found.item.place;
+            let hit = views[i].hit(slot, found.distance)?;
+            Some(FoundDataPoint {
+                vector: retrieve_vectors.then(|| hit.vector()),
+                attributes: self.layout.decode(hit.id, splits[i].key(), hit.payload),
+                distance: self.as_users_see_it(found.distance),
+            })
+        };
+        Ok(nearest.into_sorted_vec().into_iter().filter_map(found).collect())
+    }
+
+    /// Inside, smaller is nearer; users of inner product see the product itself.
+    fn as_users_see_it(&self, distance: f32) -> f32 {
+        match self.spec.metric {
+            // + 0.0: an inner product of zero is not -0.
+            Metric::InnerProduct => -distance + 0.0,
+            _ => distance,
+        }
+    }
+}

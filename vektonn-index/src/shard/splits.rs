@@ -1,0 +1,103 @@
+//! The splits of a shard, each a store of its own, found without a lock.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use vektonn_core::Attribute;
+
+use super::Prepared;
+use super::attributes::{AttributeLayout, Payload};
+use crate::distance::{DenseKernels, InstructionSet};
+use crate::index::IndexSpec;
+use crate::index_store::{IndexStore, StoreChange};
+use crate::store::slots::IndexFull;
+use crate::store::timeline::{Batch, Timeline};
+
+/// A point's index id (encoded) with its payload.
+type SplitStore = IndexStore<Box<[u8]>, Payload>;
+
+/// The points of a shard that have the same split attributes.
+pub(super) struct Split {
+    key: Box<[u8]>,
+    store: SplitStore,
+}
+
+/// By key. The whole table is replaced when a split is added, which is rare.
+type Table = HashMap<Box<[u8]>, Arc<Split>>;
+
+pub(super) struct Splits {
+    spec: IndexSpec,
+    kernels: DenseKernels,
+    timeline: Arc<Timeline>,
+    table: ArcSwap<Table>,
+}
+
+impl Split {
+    /// The encoded values of the split attributes; empty if the index has none.
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub(super) fn store(&self) -> &SplitStore {
+        &self.store
+    }
+
+    /// Bytes in use, those of ids and payloads included.
+    pub(super) fn bytes(&self) -> usize {
+        let entries: usize = self.store.view().iter().map(|hit| hit.id.len() + hit.payload.len()).sum();
+        self.store.bytes() + entries
+    }
+}
+
+impl Splits {
+    pub(super) fn new(spec: IndexSpec, kernels: DenseKernels, timeline: Arc<Timeline>) -> Self {
+        Self { spec, kernels, timeline, table: ArcSwap::default() }
+    }
+
+    pub(super) fn instruction_set(&self) -> InstructionSet {
+        self.kernels.instruction_set()
+    }
+
+    pub(super) fn all(&self) -> Arc<Table> {
+        self.table.load_full()
+    }
+
+    /// The splits that a filter leaves, largest first: their points soon make the bound tight for the others.
+    pub(super) fn matching(&self, layout: &AttributeLayout, filter: &[Attribute]) -> Vec<Arc<Split>> {
+        let table = self.table.load();
+        if let Some(key) = layout.split_key_of_filter(filter) {
+            return table.get(&key).cloned().into_iter().collect();
+        }
+        let mut splits: Vec<_> =
+            table.values().filter(|split| layout.split_matches(split.key(), filter)).cloned().collect();
+        splits.sort_by_key(|split| Reverse(split.store.len()));
+        splits
+    }
+
+    /// Applies changes in their order, each to its split.
+    pub(super) fn apply(&self, batch: &Batch<'_>, changes: Vec<Prepared>) -> Result<(), IndexFull> {
+        let mut by_split: HashMap<Box<[u8]>, Vec<StoreChange<Box<[u8]>, Payload>>> = HashMap::new();
+        for Prepared { split, change } in changes {
+            by_split.entry(split).or_default().push(change);
+        }
+        self.add_missing(by_split.keys());
+        let table = self.table.load();
+        by_split.into_iter().try_for_each(|(key, changes)| table[&key].store.apply_in(batch, changes))
+    }
+
+    fn add_missing<'k>(&self, keys: impl Iterator<Item = &'k Box<[u8]>>) {
+        let table = self.table.load();
+        let missing: Vec<_> = keys.filter(|key| !table.contains_key(*key)).cloned().collect();
+        if missing.is_empty() {
+            return;
+        }
+        let mut table = Table::clone(&table);
+        table.extend(missing.into_iter().map(|key| {
+            let store = IndexStore::on_timeline(self.spec, self.kernels, Arc::clone(&self.timeline));
+            (key.clone(), Arc::new(Split { key, store }))
+        }));
+        self.table.store(Arc::new(table));
+    }
+}

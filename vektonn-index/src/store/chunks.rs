@@ -1,0 +1,95 @@
+//! An array that grows without moving what it holds, so that readers need no lock.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Slots in the first chunk; each further chunk is twice as large. Also the size of a [`block`](BLOCK).
+const FIRST: usize = 64;
+/// Slots whose visibility fits one machine word. Blocks never straddle chunks.
+pub(crate) const BLOCK: usize = 64;
+/// Enough for every u32 slot number.
+const CHUNKS: usize = 27;
+
+/// A growing array of `width` values per slot, in chunks of 64, 128, 256, ... slots that never move.
+///
+/// Large chunks come from the allocator as untouched pages, so the unused part of the last chunk costs
+/// address space but no memory.
+pub(crate) struct Chunks<T> {
+    width: usize,
+    chunks: [OnceLock<Box<[T]>>; CHUNKS],
+}
+
+/// The chunk of a slot, and the slot's place in it.
+fn locate(slot: u32) -> (usize, usize) {
+    let chunk = (slot as usize / FIRST + 1).ilog2() as usize;
+    (chunk, slot as usize - first_slot(chunk))
+}
+
+fn first_slot(chunk: usize) -> usize {
+    FIRST * ((1 << chunk) - 1)
+}
+
+impl<T> Chunks<T> {
+    /// An empty array of `width` values per slot.
+    pub(crate) fn new(width: usize) -> Self {
+        Self { width, chunks: [const { OnceLock::new() }; CHUNKS] }
+    }
+
+    /// Makes room for `slot`; `allocate` is called with the number of values in its chunk if that is new.
+    pub(crate) fn reserve(&self, slot: u32, allocate: impl FnOnce(usize) -> Box<[T]>) {
+        let (chunk, _) = locate(slot);
+        self.chunks[chunk].get_or_init(|| allocate((FIRST << chunk) * self.width));
+    }
+
+    /// The values of a run of slots that lies within one block.
+    ///
+    /// # Panics
+    /// If the slots were never reserved or straddle a chunk.
+    pub(crate) fn run(&self, slots: Range<u32>) -> &[T] {
+        let (chunk, first) = locate(slots.start);
+        let values = self.chunks[chunk].get().map_or(&[][..], |values| values);
+        &values[first * self.width..(first + slots.len()) * self.width]
+    }
+
+    /// The values of one slot.
+    ///
+    /// # Panics
+    /// If the slot was never reserved.
+    pub(crate) fn get(&self, slot: u32) -> &[T] {
+        self.run(slot..slot + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_fill_chunks_without_gaps_and_blocks_never_straddle() {
+        let mut expected = (0, 0);
+        for slot in 0..100_000u32 {
+            assert_eq!(locate(slot), expected, "slot {slot}");
+            expected.1 += 1;
+            if expected.1 == FIRST << expected.0 {
+                expected = (expected.0 + 1, 0);
+            }
+            if slot % BLOCK as u32 == 0 {
+                assert_eq!(locate(slot).0, locate(slot + BLOCK as u32 - 1).0);
+            }
+        }
+        assert!(locate(u32::MAX).0 < CHUNKS);
+    }
+
+    #[test]
+    fn values_stay_where_they_are_while_the_array_grows() {
+        let chunks = Chunks::<u32>::new(3);
+        for slot in 0..1000 {
+            chunks.reserve(slot, |n| (0..n as u32).collect());
+        }
+        let early: *const u32 = &chunks.get(5)[0];
+        chunks.reserve(100_000, |n| vec![7; n].into());
+        assert!(std::ptr::eq(early, &chunks.get(5)[0]));
+        assert_eq!(chunks.get(5), [15, 16, 17]);
+        assert_eq!(chunks.run(64..66), [0, 1, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,465 @@
+//! Slots: the only place where points are written while others read, and so one of the few with unsafe code.
+//!
+//! # Why it is sound
+//! A slot is written only by the holder of the [`Batch`], and only while it is *vacant*: never used before, or
+//! dead for so long that no [`Pin`] exists that could see it ([`Batch::is_free`]). It is read only through a
+//! [`Reader`], and only after [`Reader::sees`] said that it was alive in the reader's batch. That implies that it
+//! was written before the batch was published, which happened before the pin was taken, and that it
+//! will not be vacant again before the pin is dropped. The loom tests below check this protocol.
+#![allow(unsafe_code)]
+
+use std::mem::{MaybeUninit, size_of};
+use std::ops::Range;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::chunks::{BLOCK, Chunks};
+use super::timeline::{Batch, Pin, Timeline};
+use crate::sync::{AtomicU64, Ordering};
+
+/// Entries of type `T` with a row of `width` values of type `R` each, by slot.
+pub(crate) struct Slots<T, R> {
+    timeline: Arc<Timeline>,
+    lifetimes: Chunks<Lifetime>,
+    entries: Chunks<SlotCell<T>>,
+    rows: Chunks<SlotCell<R>>,
+    width: usize,
+    /// Slots that were ever used are below this.
+    end: AtomicU64,
+    vacancies: Mutex<Vacancies>,
+}
+
+/// The batches in which a slot is alive: `born..died`.
+struct Lifetime {
+    born: AtomicU64,
+    died: AtomicU64,
+}
+
+const ALIVE: u64 = u64::MAX;
+
+/// What only the writer needs to know.
+#[derive(Default)]
+struct Vacancies {
+    /// Free for use, smallest last so that slots fill from the front.
+    free: Vec<u32>,
+    /// Dead, with the epoch of their death, oldest first.
+    dying: std::collections::VecDeque<(u64, u32)>,
+}
+
+/// All slots of one batch are in use: an index holds at most `u32::MAX` points.
+#[derive(Debug, thiserror::Error)]
+#[error("an index holds at most {} points at a time", u32::MAX)]
+pub struct IndexFull;
+
+impl<T, R> Slots<T, R> {
+    /// No points; `width` values of `R` in each row.
+    pub(crate) fn new(timeline: Arc<Timeline>, width: usize) -> Self {
+        Self {
+            timeline,
+            lifetimes: Chunks::new(1),
+            entries: Chunks::new(1),
+            rows: Chunks::new(width),
+            width,
+            end: AtomicU64::new(0),
+            vacancies: Mutex::default(),
+        }
+    }
+
+    /// The timeline that all reads and writes happen on.
+    #[cfg(test)]
+    fn timeline(&self) -> &Arc<Timeline> {
+        &self.timeline
+    }
+
+    /// What a pin of this timeline sees.
+    pub(crate) fn reader<'p>(&'p self, pin: &'p Pin<'p>) -> Reader<'p, T, R> {
+        // Soundness rests on this: another timeline's pin does not hold back reuse here.
+        assert!(pin.is_of(&self.timeline), "the pin belongs to another timeline");
+        Reader { slots: self, batch: pin.batch(), end: self.end.load(Ordering::Acquire) as u32 }
+    }
+
+    /// What this batch sees: all before it, and what it has done so far.
+    pub(crate) fn writer_view<'p>(&'p self, batch: &'p Batch<'_>) -> Reader<'p, T, R> {
+        assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
+        // Sound without a pin: only the batch itself vacates slots, and none that died in it or later.
+        Reader { slots: self, batch: batch.number(), end: self.end.load(Ordering::Acquire) as u32 }
+    }
+
+    /// Slots in use or waiting to be used again.
+    pub(crate) fn capacity(&self) -> usize {
+        self.end.load(Ordering::Acquire) as usize
+    }
+
+    /// Bytes that each slot takes, heap data of entries and rows not included.
+    pub(crate) fn bytes_per_slot(&self) -> usize {
+        size_of::<Lifetime>() + size_of::<T>() + self.width * size_of::<R>()
+    }
+
+    /// Puts a new point into a vacant slot. It becomes visible when the batch is published.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; nothing has changed then.
+    pub(crate) fn insert(
+        &self,
+        batch: &Batch<'_>,
+        entry: T,
+        row: impl ExactSizeIterator<Item = R>,
+    ) -> Result<u32, IndexFull> {
+        assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
+        assert_eq!(row.len(), self.width, "a row has as many values as its index has columns");
+        let slot = self.vacant_slot(batch)?;
+        // SAFETY: the batch is the only writer, and the slot is vacant.
+        unsafe { self.entries.get(slot)[0].write(entry) };
+        for (cell, value) in self.rows.get(slot).iter().zip(row) {
+            // SAFETY: as above.
+            unsafe { cell.write(value) };
+        }
+        let lifetime = &self.lifetimes.get(slot)[0];
+        // A reader loads `died` first: if it sees this life's end, it also sees this life's beginning.
+        lifetime.born.store(batch.number(), Ordering::Relaxed);
+        lifetime.died.store(ALIVE, Ordering::Release);
+        Ok(slot)
+    }
+
+    /// Ends the life of a slot with this batch. Its memory is kept until nobody can see it.
+    pub(crate) fn remove(&self, batch: &Batch<'_>, slot: u32) {
+        assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
+        let died = &self.lifetimes.get(slot)[0].died;
+        assert_eq!(died.load(Ordering::Relaxed), ALIVE, "slot {slot} is removed twice");
+        died.store(batch.number(), Ordering::Release);
+        self.vacancies.lock().dying.push_back((batch.epoch(), slot));
+    }
+
+    fn vacant_slot(&self, batch: &Batch<'_>) -> Result<u32, IndexFull> {
+        let mut vacancies = self.vacancies.lock();
+        while let Some(&(epoch, slot)) = vacancies.dying.front()
+            && batch.is_free(epoch)
+        {
+            vacancies.dying.pop_front();
+            vacancies.free.push(slot);
+            self.drop_contents(slot);
+        }
+        if let Some(slot) = vacancies.free.pop() {
+            return Ok(slot);
+        }
+        let end = self.end.load(Ordering::Relaxed);
+        let slot = u32::try_from(end).ok().filter(|&slot| slot < u32::MAX).ok_or(IndexFull)?;
+        self.lifetimes.reserve(slot, |n| (0..n).map(|_| Lifetime::never()).collect());
+        self.entries.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
+        self.rows.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
+        self.end.store(end + 1, Ordering::Release);
+        Ok(slot)
+    }
+
+    /// Drops the entry and the row of a slot that becomes vacant.
+    fn drop_contents(&self, slot: u32) {
+        // SAFETY: the caller holds the batch or is `drop`; the slot was written once since it was last vacant, and
+        // nobody can see it any more.
+        unsafe {
+            self.entries.get(slot)[0].drop_in_place();
+            self.rows.get(slot).iter().for_each(|cell| cell.drop_in_place());
+        }
+    }
+}
+
+impl<T, R> Drop for Slots<T, R> {
+    fn drop(&mut self) {
+        let mut vacant = std::mem::take(&mut self.vacancies.get_mut().free);
+        vacant.sort_unstable();
+        let end = self.end.load(Ordering::Relaxed) as u32;
+        (0..end).filter(|slot| vacant.binary_search(slot).is_err()).for_each(|slot| self.drop_contents(slot));
+    }
+}
+
+impl Lifetime {
+    /// The lifetime of a slot that was never used: `[0, 0)` contains nothing.
+    fn never() -> Self {
+        Self { born: AtomicU64::new(0), died: AtomicU64::new(0) }
+    }
+
+    /// Whether the slot is alive in `batch`.
+    fn contains(&self, batch: u64) -> bool {
+        // `died` first, see `Slots::insert`: old `born` and new `died` must not be taken for one life.
+        batch < self.died.load(Ordering::Acquire) && self.born.load(Ordering::Relaxed) <= batch
+    }
+}
+
+/// What was alive in one batch.
+pub(crate) struct Reader<'p, T, R> {
+    slots: &'p Slots<T, R>,
+    batch: u64,
+    end: u32,
+}
+
+impl<T, R> Clone for Reader<'_, T, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, R> Copy for Reader<'_, T, R> {}
+
+impl<'p, T, R> Reader<'p, T, R> {
+    /// Slots from this one on are not alive for this reader.
+    pub(crate) fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// Whether a slot below `end` is alive.
+    pub(crate) fn sees(&self, slot: u32) -> bool {
+        self.slots.lifetimes.get(slot)[0].contains(self.batch)
+    }
+
+    /// The entry of a slot, if it is alive.
+    pub(crate) fn entry(&self, slot: u32) -> Option<&'p T> {
+        // SAFETY: the reader sees the slot.
+        self.sees(slot).then(|| unsafe { &*self.slots.entries.get(slot)[0].as_ptr() })
+    }
+
+    /// The row of a slot, if it is alive.
+    pub(crate) fn row(&self, slot: u32) -> Option<&'p [R]> {
+        // SAFETY: the reader sees the slot.
+        self.sees(slot).then(|| unsafe { self.rows_of(slot..slot + 1) })
+    }
+
+    /// All live slots.
+    #[cfg(test)]
+    fn slots(self) -> impl Iterator<Item = u32> {
+        (0..self.end).filter(move |&slot| self.sees(slot))
+    }
+
+    /// The live slots of a range as runs of neighbours, with their rows end to end: `(first slot, rows)`. No run
+    /// is longer than a [`BLOCK`].
+    pub(crate) fn runs(self, range: Range<u32>) -> impl Iterator<Item = (u32, &'p [R])> {
+        let blocks = range.start / BLOCK as u32..range.end.min(self.end).div_ceil(BLOCK as u32);
+        blocks.flat_map(move |block| {
+            let first = block * BLOCK as u32;
+            ones(self.live_mask(first)).map(move |run| {
+                let slots = first + run.start..first + run.end;
+                // SAFETY: the mask says that the reader sees all of them, and a run lies within a block.
+                (slots.start, unsafe { self.rows_of(slots) })
+            })
+        })
+    }
+
+    /// One bit for each slot of the block that starts at `first`: alive or not.
+    fn live_mask(&self, first: u32) -> u64 {
+        let end = self.end.min(first + BLOCK as u32);
+        let lifetimes = self.slots.lifetimes.run(first..end).iter().enumerate();
+        lifetimes.fold(0, |mask, (i, lifetime)| mask | u64::from(lifetime.contains(self.batch)) << i)
+    }
+
+    /// # Safety
+    /// The reader sees all of the slots, and they lie within one block.
+    unsafe fn rows_of(&self, slots: Range<u32>) -> &'p [R] {
+        let cells = self.slots.rows.run(slots);
+        let first = cells.first().map_or(std::ptr::dangling(), |cell| cell.as_ptr());
+        // SAFETY: a cell is laid out as its value, the cells were written before the slots became visible, and they
+        // are not written again while this reader's pin exists.
+        unsafe { std::slice::from_raw_parts(first, cells.len()) }
+    }
+}
+
+/// The runs of ones in a word, from the lowest bit.
+fn ones(mut mask: u64) -> impl Iterator<Item = Range<u32>> {
+    std::iter::from_fn(move || {
+        if mask == 0 {
+            return None;
+        }
+        let start = mask.trailing_zeros();
+        let length = (mask >> start).trailing_ones();
+        mask = if start + length == u64::BITS { 0 } else { mask & (u64::MAX << (start + length)) };
+        Some(start..start + length)
+    })
+}
+
+/// One value of a slot.
+#[cfg(not(loom))]
+#[repr(transparent)]
+struct SlotCell<T>(std::cell::UnsafeCell<MaybeUninit<T>>);
+
+#[cfg(loom)]
+struct SlotCell<T>(loom::cell::UnsafeCell<MaybeUninit<T>>);
+
+// SAFETY: values are shared by reference (`Sync`) and dropped by another thread than wrote them (`Send`); who may
+// write when is explained at the top.
+unsafe impl<T: Send + Sync> Sync for SlotCell<T> {}
+
+#[cfg(not(loom))]
+impl<T> SlotCell<T> {
+    fn vacant() -> Self {
+        Self(std::cell::UnsafeCell::new(MaybeUninit::uninit()))
+    }
+
+    fn as_ptr(&self) -> *const T {
+        self.0.get().cast()
+    }
+
+    /// # Safety
+    /// The slot is vacant and the caller is its only writer.
+    unsafe fn write(&self, value: T) {
+        // SAFETY: nobody else reads or writes the cell.
+        unsafe { self.0.get().cast::<T>().write(value) };
+    }
+
+    /// # Safety
+    /// The cell holds a value that nobody can see any more.
+    unsafe fn drop_in_place(&self) {
+        // SAFETY: as above.
+        unsafe { self.0.get().cast::<T>().drop_in_place() };
+    }
+}
+
+/// loom records each access and fails the test if a write is not ordered with it.
+#[cfg(loom)]
+impl<T> SlotCell<T> {
+    fn vacant() -> Self {
+        Self(loom::cell::UnsafeCell::new(MaybeUninit::uninit()))
+    }
+
+    fn as_ptr(&self) -> *const T {
+        self.0.with(|value| value.cast())
+    }
+
+    unsafe fn write(&self, value: T) {
+        // SAFETY: see above.
+        self.0.with_mut(|cell| unsafe { cell.cast::<T>().write(value) });
+    }
+
+    unsafe fn drop_in_place(&self) {
+        // SAFETY: see above.
+        self.0.with_mut(|cell| unsafe { cell.cast::<T>().drop_in_place() });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn slots() -> Slots<String, f32> {
+        Slots::new(Arc::new(Timeline::new()), 2)
+    }
+
+    fn insert(slots: &Slots<String, f32>, batch: &Batch<'_>, name: &str, row: [f32; 2]) -> u32 {
+        slots.insert(batch, name.to_owned(), row.into_iter()).unwrap()
+    }
+
+    fn names(slots: &Slots<String, f32>) -> Vec<String> {
+        let pin = slots.timeline().pin();
+        let reader = slots.reader(&pin);
+        reader.slots().map(|slot| reader.entry(slot).unwrap().clone()).collect()
+    }
+
+    #[test]
+    fn an_update_shows_the_old_or_the_new_version_never_both_or_neither() {
+        let slots = slots();
+        let old = insert(&slots, &slots.timeline().write(), "old", [1.0, 2.0]);
+        let pin = slots.timeline().pin();
+        {
+            let batch = slots.timeline().write();
+            slots.remove(&batch, old);
+            insert(&slots, &batch, "new", [3.0, 4.0]);
+            assert_eq!(names(&slots), ["old"]);
+        }
+        assert_eq!(names(&slots), ["new"]);
+        let reader = slots.reader(&pin);
+        assert_eq!(
+            reader.slots().map(|slot| reader.row(slot).unwrap().to_vec()).collect::<Vec<_>>(),
+            [[1.0, 2.0]]
+        );
+    }
+
+    #[test]
+    fn slots_of_the_dead_are_used_again_but_not_under_a_reader() {
+        let slots = slots();
+        let mut slot = insert(&slots, &slots.timeline().write(), "0", [0.0, 0.0]);
+        for i in 1..100 {
+            let batch = slots.timeline().write();
+            slots.remove(&batch, slot);
+            slot = insert(&slots, &batch, &i.to_string(), [0.0, 0.0]);
+        }
+        assert!(slots.capacity() <= 4, "{}", slots.capacity());
+
+        let pin = slots.timeline().pin();
+        for i in 0..100 {
+            let batch = slots.timeline().write();
+            slots.remove(&batch, slot);
+            slot = insert(&slots, &batch, &i.to_string(), [0.0, 0.0]);
+        }
+        let reader = slots.reader(&pin);
+        assert_eq!(
+            reader.slots().map(|slot| reader.entry(slot).unwrap().as_str()).collect::<Vec<_>>(),
+            ["99"]
+        );
+    }
+
+    #[test]
+    fn runs_cover_the_live_slots_in_order() {
+        let slots = slots();
+        let batch = slots.timeline().write();
+        for i in 0..300 {
+            insert(&slots, &batch, &i.to_string(), [i as f32, 0.0]);
+        }
+        drop(batch);
+        let batch = slots.timeline().write();
+        let dead = [0, 5, 6, 63, 64, 127, 128, 299];
+        dead.into_iter().for_each(|slot| slots.remove(&batch, slot));
+        drop(batch);
+
+        let pin = slots.timeline().pin();
+        let found: Vec<u32> = slots
+            .reader(&pin)
+            .runs(0..u32::MAX)
+            .flat_map(|(first, rows)| {
+                rows.chunks(2).zip(first..).map(|(row, slot)| {
+                    assert_eq!(row[0], slot as f32);
+                    slot
+                })
+            })
+            .collect();
+        assert_eq!(found, (0..300).filter(|slot| !dead.contains(slot)).collect::<Vec<_>>());
+    }
+}
+
+/// Run by `cargo xtask test`, or `RUSTFLAGS="--cfg loom" cargo test -p vektonn-index --release --lib loom_`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// One slot is updated three times, which uses the first slot again, while a reader looks twice.
+    #[test]
+    fn loom_a_reader_sees_exactly_one_version_and_never_a_slot_being_rewritten() {
+        loom::model(|| {
+            let timeline = Arc::new(Timeline::new());
+            let slots = Arc::new(Slots::<u64, u64>::new(timeline, 1));
+            let first = slots.insert(&slots.timeline().write(), 0, [0].into_iter()).unwrap();
+            let reader = {
+                let slots = Arc::clone(&slots);
+                loom::thread::spawn(move || {
+                    let mut last = 0;
+                    for _ in 0..2 {
+                        let pin = slots.timeline().pin();
+                        let reader = slots.reader(&pin);
+                        let seen: Vec<u64> =
+                            reader.runs(0..u32::MAX).flat_map(|(_, rows)| rows.iter().copied()).collect();
+                        assert_eq!(seen.len(), 1, "saw {seen:?}");
+                        assert!(seen[0] >= last, "went back from {last} to {}", seen[0]);
+                        last = seen[0];
+                    }
+                })
+            };
+            let mut slot = first;
+            for version in 1..=3 {
+                let batch = slots.timeline().write();
+                slots.remove(&batch, slot);
+                slot = slots.insert(&batch, version, [version].into_iter()).unwrap();
+            }
+            reader.join().unwrap();
+        });
+    }
+}
