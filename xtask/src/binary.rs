@@ -1,8 +1,8 @@
-//! Building the `vektonn` binary that the tests start.
+//! Choosing and building the `vektonn` binary that the tests start.
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::shell::{cargo, run, target_dir};
 
@@ -13,6 +13,27 @@ pub(crate) enum Profile {
     Dev,
     /// What users run.
     Release,
+}
+
+/// Which binary a command tests.
+#[derive(clap::Args)]
+pub(crate) struct BinaryArgs {
+    /// Test the dev binary, which `cargo test` builds anyway, instead of the release one.
+    #[arg(long)]
+    dev: bool,
+    /// Test this binary instead of building one.
+    #[arg(long, value_name = "PATH", conflicts_with = "dev")]
+    binary: Option<PathBuf>,
+}
+
+impl BinaryArgs {
+    /// The path of the binary, built if need be.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        match &self.binary {
+            Some(binary) => std::path::absolute(binary).context("--binary"),
+            None => build(Profile::of(!self.dev)),
+        }
+    }
 }
 
 impl Profile {

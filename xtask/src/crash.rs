@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 
-use crate::binary::{Profile, build};
+use crate::binary::BinaryArgs;
 use crate::points;
 use crate::server::{Launch, Server};
 use crate::uploads::{Counts, Findings, Uploads};
@@ -29,14 +29,13 @@ pub(crate) struct CrashArgs {
     /// Repeats the choices of an earlier run (not its timing); without it, the clock decides.
     #[arg(long)]
     seed: Option<u64>,
-    /// Test the dev binary, which `cargo test` builds anyway, instead of the release one.
-    #[arg(long)]
-    dev: bool,
+    #[command(flatten)]
+    binary: BinaryArgs,
 }
 
 /// Builds the server and runs the cycles.
 pub(crate) fn run(args: &CrashArgs) -> Result<()> {
-    cycles(&build(Profile::of(!args.dev))?, args.cycles, args.seed)
+    cycles(&args.binary.path()?, args.cycles, args.seed)
 }
 
 /// Runs the cycles; an error if a single point was lost, stale, resurrected or doubled.

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::binary::Profile;
+use crate::binary::BinaryArgs;
 
 /// Developer commands of Vektonn; run them from anywhere in the repository.
 #[derive(Parser)]
@@ -43,19 +43,6 @@ enum Command {
     Demo(BinaryArgs),
 }
 
-#[derive(clap::Args)]
-struct BinaryArgs {
-    /// Test the release binary instead of the dev one.
-    #[arg(long)]
-    release: bool,
-}
-
-impl BinaryArgs {
-    fn profile(&self) -> Profile {
-        Profile::of(self.release)
-    }
-}
-
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -71,7 +58,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => steps::test(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Faults(args) => faults::run(&args),
-        Command::Python(args) => python::run(&binary::build(args.profile())?),
-        Command::Demo(args) => demo::run(&binary::build(args.profile())?),
+        Command::Python(args) => python::run(&args.path()?),
+        Command::Demo(args) => demo::run(&args.path()?),
     }
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(binary: &Path) -> Result<()> {
     let scenarios = serve("scenarios", root().join("tests-python/config"))?;
     shell::run(
         command(&python)
-            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests-python"])
+            .args(["-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "tests-python"])
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("VEKTONN_QUICK_START_URL", quick_start.base_url())
             .env("VEKTONN_URL", scenarios.base_url()),

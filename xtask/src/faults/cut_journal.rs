@@ -13,7 +13,7 @@ use fastrand::Rng;
 use super::Bench;
 use super::durability::TracedRun;
 use crate::points::{self, INDICES};
-use crate::shell::{command, run};
+use crate::shell::{capture, command};
 
 const CUTS: usize = 16;
 /// More than the points of a traced run.
@@ -64,7 +64,8 @@ pub(super) fn check(bench: &Bench, traced: &TracedRun) -> Result<()> {
 
 fn cut_copy(bench: &Bench, journal: &str, bytes: u64, tail: Tail, rng: &mut Rng) -> Result<PathBuf> {
     let (original, copy) = (bench.path().join("data"), bench.path().join("cut"));
-    run_quietly(&original, &copy)?;
+    // cp keeps the journal's holes.
+    capture(command("cp").args(["-r", "--sparse=always"]).args([&original, &copy]))?;
     let inside =
         Path::new(journal).strip_prefix(&original).context("the journal is outside the data directory")?;
     let mut file = OpenOptions::new().write(true).open(copy.join(inside))?;
@@ -79,12 +80,6 @@ fn cut_copy(bench: &Bench, journal: &str, bytes: u64, tail: Tail, rng: &mut Rng)
         file.write_all(&garbage)?;
     }
     Ok(copy)
-}
-
-/// `cp` keeps the journal's holes.
-fn run_quietly(from: &Path, to: &Path) -> Result<()> {
-    ensure!(!to.exists(), "{} is left over", to.display());
-    run(command("cp").args(["-r", "--sparse=always"]).arg(from).arg(to))
 }
 
 /// Each key must be as acknowledged up to upload `last`, or as any later upload left it.

@@ -1,20 +1,23 @@
 //! A full disk: uploads are refused with a clear error, searches go on, and nothing acknowledged is lost.
 
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
 use super::Bench;
 use crate::server::Launch;
-use crate::shell::{command, is_root, run, succeeds};
+use crate::shell::{capture, command, is_root, succeeds};
 use crate::uploads::Uploads;
 
 const DISK_MIB: u32 = 12;
-const GROWN_DISK_MIB: u32 = 256;
+const GROWN_DISK_MIB: u32 = 40;
+const FILLER_BYTES: usize = 1 << 10;
 
 pub(super) fn check(bench: &Bench) -> Result<()> {
     let mount_point = bench.path().join("disk");
-    std::fs::create_dir(&mount_point)?;
+    fs::create_dir(&mount_point)?;
     let Some(disk) = SmallDisk::mount(&mount_point)? else {
         println!("    full disk: SKIPPED, because mounting a small tmpfs needs root here");
         return Ok(());
@@ -31,12 +34,12 @@ pub(super) fn check(bench: &Bench) -> Result<()> {
     ensure!(searched.total() == 0, "searches while the disk is full: {searched}");
 
     // With room again the running server may take writes or go on refusing them; either way it must keep its word.
-    disk.resize(GROWN_DISK_MIB)?;
+    disk.grow()?;
     let after = uploads.once(&base_url)?;
     server.kill()?;
-    disk.resize(DISK_MIB)?;
+    let filler = disk.fill()?;
     start_on_full_disk(&launch)?;
-    disk.resize(GROWN_DISK_MIB)?;
+    fs::remove_file(filler)?;
 
     let server = launch.start().context("the restart after a full disk")?;
     let findings = uploads.compare(server.client())?;
@@ -83,8 +86,23 @@ impl SmallDisk {
         Ok(Some(Self { mount_point: mount_point.to_path_buf() }))
     }
 
-    fn resize(&self, mib: u32) -> Result<()> {
-        run(command("mount").args(["-o", &format!("remount,size={mib}m")]).arg(&self.mount_point))
+    fn grow(&self) -> Result<()> {
+        let options = format!("remount,size={GROWN_DISK_MIB}m");
+        capture(command("mount").args(["-o", &options]).arg(&self.mount_point)).map(drop)
+    }
+
+    /// Writes a file that takes all the room there is; returns its path.
+    fn fill(&self) -> Result<PathBuf> {
+        let path = self.mount_point.join("filler");
+        let mut filler = File::create(&path)?;
+        let page = [0xA5; FILLER_BYTES];
+        loop {
+            match filler.write_all(&page) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => return Ok(path),
+                Err(error) => return Err(error).context("cannot fill the small disk"),
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use clap::ValueEnum;
 use fastrand::Rng;
 use tempfile::TempDir;
 
-use crate::binary::{Profile, build};
+use crate::binary::BinaryArgs;
 use crate::points;
 use crate::server::Launch;
 
@@ -23,9 +23,8 @@ pub(crate) struct FaultsArgs {
     /// Run only these checks.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Check>,
-    /// Test the dev binary, which `cargo test` builds anyway, instead of the release one.
-    #[arg(long)]
-    dev: bool,
+    #[command(flatten)]
+    binary: BinaryArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -41,7 +40,7 @@ enum Check {
 
 /// Builds the server and runs the checks.
 pub(crate) fn run(args: &FaultsArgs) -> Result<()> {
-    let binary = build(Profile::of(!args.dev))?;
+    let binary = args.binary.path()?;
     let chosen = if args.only.is_empty() { Check::value_variants() } else { &args.only };
     chosen.iter().try_for_each(|&check| run_check(&binary, check))
 }

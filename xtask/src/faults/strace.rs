@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{apt_install, command, run, succeeds};
+use crate::shell::{apt_install, capture, command, succeeds};
 
 const TRACED: &str = "trace=read,readv,recvfrom,recvmsg,write,writev,pwrite64,sendto,sendmsg,fsync,fdatasync";
 /// Longer than any request or journal write of a check: every byte must be seen.
@@ -158,7 +158,7 @@ impl FailingFsync {
 
     /// Lets fsync work again.
     pub(super) fn detach(mut self) -> Result<()> {
-        run(command("sh").args(["-c", &format!("kill -TERM {}", self.strace.id())]))?;
+        capture(command("sh").args(["-c", &format!("kill -TERM {}", self.strace.id())]))?;
         self.strace.wait().context("cannot wait for strace")?;
         Ok(())
     }
