@@ -1,0 +1,137 @@
+//! `vektonn search`: one search, as a table or as JSON.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use serde_json::{Value, json};
+use vektonn_core::Position;
+
+use crate::client::{Client, DEFAULT_URL, Found, SearchResult, Vector};
+
+const K_DEFAULT: u32 = 10;
+const TABLE_COORDINATES_MAX: usize = 8;
+const EXAMPLE: &str = r#"Examples:
+  vektonn search --index QuickStart.Index --version 1.0 --vector '[1.2, 3.4]' -k 5
+  vektonn search --index Demo.Dictionary.Cosine --version 1.0 \
+      --vector '{"isSparse": true, "coordinates": [0.6, 0.8], "coordinateIndices": [17, 4711]}'
+
+A whole query, with several vectors or a split filter, comes from a file or from standard input:
+  echo '{"splitFilter": [{"key": "Label", "value": {"int64": 3}}], "queryVectors": [...], "k": 5}' |
+      vektonn search --index Demo.Digits.ByLabel --version 1.0 --query -"#;
+
+/// Search an index for the nearest data points
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLE)]
+pub(crate) struct SearchArgs {
+    /// Where the server listens
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    url: String,
+    /// Name of the index
+    #[arg(long, value_name = "NAME")]
+    index: String,
+    /// Version of the index
+    #[arg(long = "version", id = "index-version", value_name = "VERSION")]
+    version: String,
+    /// How many data points to find [default: 10, or what the query says]
+    #[arg(short, value_name = "COUNT")]
+    k: Option<u32>,
+    /// What to search for: a JSON list of coordinates, or a vector object
+    #[arg(long, value_name = "JSON", required_unless_present = "query")]
+    vector: Option<String>,
+    /// A file with a whole search query as JSON; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "vector")]
+    query: Option<PathBuf>,
+    /// Show the vectors of what is found
+    #[arg(long)]
+    vectors: bool,
+    /// Print the server's JSON instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Searches and prints what is found.
+pub(crate) async fn run(args: SearchArgs) -> Result<()> {
+    writeln!(io::stdout().lock(), "{}", search(&args).await?)?;
+    Ok(())
+}
+
+async fn search(args: &SearchArgs) -> Result<String> {
+    let query = query(args)?;
+    let client = Client::new(&args.url)?;
+    let answer = client.search((&args.index, &args.version), &query, &Position::new()).await?;
+    if args.json {
+        return Ok(answer.text);
+    }
+    let results: Vec<SearchResult> = answer.json()?;
+    let tables: Vec<String> = results.iter().map(|result| table(&result.nearest_data_points)).collect();
+    let numbered = (1..).zip(&tables).map(|(number, table)| format!("Query vector {number}\n{table}"));
+    Ok(if tables.len() == 1 { tables.concat() } else { numbered.collect::<Vec<_>>().join("\n\n") })
+}
+
+/// The search query in JSON.
+fn query(args: &SearchArgs) -> Result<Value> {
+    let mut query = match (&args.query, &args.vector) {
+        (Some(file), _) => read_query(file)?,
+        (None, Some(vector)) => json!({"queryVectors": [vector_object(vector)?], "retrieveVectors": args.vectors}),
+        (None, None) => bail!("expected --vector or --query"),
+    };
+    let Some(members) = query.as_object_mut() else {
+        bail!("expected a search query, {{\"queryVectors\": [...], \"k\": 10}}, got {query}");
+    };
+    // The server reads property names whatever their case.
+    let given = members.keys().find(|key| key.eq_ignore_ascii_case("k")).cloned();
+    if args.k.is_some() || given.is_none() {
+        members.insert(given.unwrap_or("k".to_owned()), args.k.unwrap_or(K_DEFAULT).into());
+    }
+    Ok(query)
+}
+
+fn read_query(file: &Path) -> Result<Value> {
+    let (text, name) = if file == Path::new("-") {
+        (io::read_to_string(io::stdin()), "standard input".into())
+    } else {
+        (std::fs::read_to_string(file), file.display().to_string())
+    };
+    let text = text.with_context(|| format!("cannot read {name}"))?;
+    serde_json::from_str(&text).with_context(|| format!("{name} is not JSON"))
+}
+
+fn vector_object(text: &str) -> Result<Value> {
+    let value: Value = serde_json::from_str(text).with_context(|| format!("--vector: '{text}' is not JSON"))?;
+    match value {
+        Value::Array(coordinates) => Ok(json!({"isSparse": false, "coordinates": coordinates})),
+        Value::Object(_) => Ok(value),
+        _ => bail!("--vector: expected a list of coordinates such as [1.2, 3.4], got {text}"),
+    }
+}
+
+fn table(found: &[Found]) -> String {
+    let Some(first) = found.first() else { return "Nothing found.".to_owned() };
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    let keys: Vec<&str> = first.attributes.iter().map(|it| it.key.as_str()).collect();
+    let vectors = found.iter().any(|point| point.vector.is_some());
+    table.set_header(["#", "distance"].into_iter().chain(keys.iter().copied()).chain(vectors.then_some("vector")));
+    for (number, point) in (1..).zip(found) {
+        let distance = Cell::new(point.distance).set_alignment(CellAlignment::Right);
+        let attributes = keys.iter().map(|key| Cell::new(point.text(key)));
+        let vector = vectors.then(|| Cell::new(point.vector.as_ref().map(coordinates).unwrap_or_default()));
+        table.add_row([Cell::new(number), distance].into_iter().chain(attributes).chain(vector));
+    }
+    table.to_string()
+}
+
+/// The first coordinates of a vector, with their dimensions if it is sparse.
+fn coordinates(vector: &Vector) -> String {
+    let shown = vector.coordinates.iter().take(TABLE_COORDINATES_MAX);
+    let shown: Vec<String> = match &vector.coordinate_indices {
+        Some(indices) => indices.iter().zip(shown).map(|(index, it)| format!("{index}: {it}")).collect(),
+        None => shown.map(f64::to_string).collect(),
+    };
+    let more = if vector.coordinates.len() > shown.len() { ", ..." } else { "" };
+    format!("[{}{more}]", shown.join(", "))
+}

@@ -1,0 +1,286 @@
+//! A small typed client of the server's HTTP API, for the demo and the client commands.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use vektonn_core::Position;
+
+/// Where `vektonn serve` and `vektonn demo` listen unless told otherwise.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8081";
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than the server's own 60 s for a request, so that its answer arrives.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+const ERROR_BODY_CHARS_MAX: usize = 500;
+/// Where in the log an upload ended; sent back with a search, it makes the search wait until it sees that upload.
+const POSITION_HEADER: &str = "X-Vektonn-Position";
+const MIN_POSITION_HEADER: &str = "X-Vektonn-Min-Position";
+
+/// A named value of a data point, as in JSON: `{"key": "Id", "value": {"int64": 7}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Attribute {
+    pub(crate) key: String,
+    pub(crate) value: AttributeValue,
+}
+
+impl Attribute {
+    pub(crate) fn int64(key: &str, value: i64) -> Self {
+        Self { key: key.to_owned(), value: AttributeValue::Int64(value) }
+    }
+
+    pub(crate) fn string(key: &str, value: &str) -> Self {
+        Self { key: key.to_owned(), value: AttributeValue::String(value.to_owned()) }
+    }
+}
+
+/// The value of an attribute.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum AttributeValue {
+    String(String),
+    Guid(String),
+    Bool(bool),
+    Int64(i64),
+    Float64(f64),
+    DateTime(String),
+}
+
+impl fmt::Display for AttributeValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::String(text) | Self::Guid(text) | Self::DateTime(text) => f.write_str(text),
+            Self::Bool(value) => value.fmt(f),
+            Self::Int64(value) => value.fmt(f),
+            Self::Float64(value) => value.fmt(f),
+        }
+    }
+}
+
+/// A dense vector, or with indices a sparse one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Vector {
+    pub(crate) is_sparse: bool,
+    pub(crate) coordinates: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) coordinate_indices: Option<Vec<u32>>,
+}
+
+impl Vector {
+    pub(crate) fn dense(coordinates: Vec<f64>) -> Self {
+        Self { is_sparse: false, coordinates, coordinate_indices: None }
+    }
+
+    /// A sparse vector of pairs (dimension, coordinate).
+    pub(crate) fn sparse(pairs: impl IntoIterator<Item = (u32, f64)>) -> Self {
+        let (indices, coordinates) = pairs.into_iter().unzip();
+        Self { is_sparse: true, coordinates, coordinate_indices: Some(indices) }
+    }
+}
+
+/// A data point to upload.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Point {
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) vector: Vector,
+}
+
+/// What to search for.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Query {
+    /// Values of split attributes; none searches all splits.
+    pub(crate) split_filter: Vec<Attribute>,
+    pub(crate) query_vectors: Vec<Vector>,
+    pub(crate) k: usize,
+    pub(crate) retrieve_vectors: bool,
+}
+
+impl Query {
+    /// The `k` nearest data points of each vector, without their vectors.
+    pub(crate) fn nearest(query_vectors: Vec<Vector>, k: usize) -> Self {
+        Self { split_filter: Vec::new(), query_vectors, k, retrieve_vectors: false }
+    }
+}
+
+/// The answer to one query vector.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SearchResult {
+    pub(crate) nearest_data_points: Vec<Found>,
+}
+
+/// A data point that was found.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Found {
+    pub(crate) vector: Option<Vector>,
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) distance: f64,
+}
+
+impl Found {
+    /// The value of an attribute as text; empty if the point has no such attribute.
+    pub(crate) fn text(&self, key: &str) -> String {
+        self.attributes.iter().find(|it| it.key == key).map(|it| it.value.to_string()).unwrap_or_default()
+    }
+}
+
+/// A shard of an index.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ShardInfo {
+    pub(crate) data_points_count: usize,
+}
+
+/// Why a request was not answered with what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// The text is not the URL of a server.
+    #[error("'{url}' is not the URL of a Vektonn server: expected something like http://127.0.0.1:8081")]
+    BadUrl { url: String },
+    /// Nobody listens there.
+    #[error("no Vektonn server answers at {url}: is it running, and is the URL right? (see `vektonn serve`)")]
+    NoServer { url: String },
+    /// The connection broke, or the answer did not come in time.
+    #[error("the server at {url} did not answer: {reason}")]
+    NoAnswer { url: String, reason: String },
+    /// The server refused or failed.
+    #[error("{}", messages.join("\n"))]
+    Refused { status: StatusCode, messages: Vec<String> },
+    /// The answer is not what a Vektonn server says.
+    #[error("{url} does not answer like a Vektonn server: {reason}")]
+    Unreadable { url: String, reason: String },
+}
+
+/// An answer with status 200.
+pub(crate) struct Answer {
+    url: String,
+    headers: HeaderMap,
+    /// The body as the server sent it.
+    pub(crate) text: String,
+}
+
+impl Answer {
+    /// The body, read as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_str(&self.text).map_err(|error| self.unreadable(&error))
+    }
+
+    fn position(&self) -> Result<Position, ClientError> {
+        let Some(header) = self.headers.get(POSITION_HEADER) else { return Ok(Position::new()) };
+        let token = header.to_str().map_err(|error| self.unreadable(&error))?;
+        token.parse().map_err(|error: vektonn_core::PositionError| self.unreadable(&error))
+    }
+
+    fn unreadable(&self, error: &dyn fmt::Display) -> ClientError {
+        ClientError::Unreadable { url: self.url.clone(), reason: error.to_string() }
+    }
+}
+
+/// A connection to one server.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base_url: String,
+}
+
+impl Client {
+    /// A client for the server at a URL such as `http://127.0.0.1:8081`. Nothing is sent yet.
+    pub(crate) fn new(base_url: &str) -> Result<Self, ClientError> {
+        let bad_url = || ClientError::BadUrl { url: base_url.to_owned() };
+        let url = reqwest::Url::parse(base_url).map_err(|_| bad_url())?;
+        if url.scheme() != "http" || url.cannot_be_a_base() {
+            return Err(bad_url());
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(ANSWER_TIMEOUT)
+            .no_proxy()
+            .build()
+            .map_err(|_| bad_url())?;
+        Ok(Self { http, base_url: base_url.trim_end_matches('/').to_owned() })
+    }
+
+    /// Uploads a JSON list of data points; returns where the log ended then. All of them are stored or, with status
+    /// 400, none.
+    pub(crate) async fn upload(
+        &self,
+        data_source: (&str, &str),
+        points: impl Into<reqwest::Body>,
+    ) -> Result<Position, ClientError> {
+        let request = self.request(Method::POST, &["api", "v1", "upload", data_source.0, data_source.1])?;
+        let request = request.header(CONTENT_TYPE, "application/json").body(points);
+        self.send(request).await?.position()
+    }
+
+    /// Searches an index, which first catches up with `min_position`.
+    pub(crate) async fn search(
+        &self,
+        index: (&str, &str),
+        query: &impl Serialize,
+        min_position: &Position,
+    ) -> Result<Answer, ClientError> {
+        let mut request = self.request(Method::POST, &["api", "v1", "search", index.0, index.1])?.json(query);
+        if !min_position.is_empty() {
+            request = request.header(MIN_POSITION_HEADER, min_position.to_string());
+        }
+        self.send(request).await
+    }
+
+    /// `GET` of a path, given by its segments.
+    pub(crate) async fn get(&self, path: &[&str]) -> Result<Answer, ClientError> {
+        self.send(self.request(Method::GET, path)?).await
+    }
+
+    /// A request to a path of these segments, which may hold any character.
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ClientError> {
+        let bad_url = || ClientError::BadUrl { url: self.base_url.clone() };
+        let mut url = reqwest::Url::parse(&self.base_url).map_err(|_| bad_url())?;
+        url.path_segments_mut().map_err(|()| bad_url())?.pop_if_empty().extend(path);
+        Ok(self.http.request(method, url))
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
+        let response = request.send().await.map_err(|error| self.no_answer(&error))?;
+        let (status, headers, url) = (response.status(), response.headers().clone(), response.url().to_string());
+        let text = response.text().await.map_err(|error| self.no_answer(&error))?;
+        if status == StatusCode::OK {
+            return Ok(Answer { url, headers, text });
+        }
+        Err(ClientError::Refused { status, messages: error_messages(status, &url, &text) })
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> ClientError {
+        let url = self.base_url.clone();
+        if error.is_connect() {
+            return ClientError::NoServer { url };
+        }
+        if error.is_timeout() {
+            return ClientError::NoAnswer { url, reason: format!("nothing came within {} s", ANSWER_TIMEOUT.as_secs()) };
+        }
+        let mut cause: &dyn std::error::Error = error;
+        while let Some(deeper) = cause.source() {
+            cause = deeper;
+        }
+        ClientError::NoAnswer { url, reason: cause.to_string() }
+    }
+}
+
+/// The messages of an error response; if it has none, its status and the start of its body.
+fn error_messages(status: StatusCode, url: &str, body: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ErrorBody {
+        error_messages: Vec<String>,
+    }
+    match serde_json::from_str::<ErrorBody>(body) {
+        Ok(error) if !error.error_messages.is_empty() => error.error_messages,
+        _ => {
+            let start: String = body.chars().take(ERROR_BODY_CHARS_MAX).collect();
+            vec![format!("{url} answered {status} {start}").trim_end().to_owned()]
+        }
+    }
+}

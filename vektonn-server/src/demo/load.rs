@@ -1,0 +1,84 @@
+//! Getting the demo's data into the server, and into its indices.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use vektonn_core::Position;
+
+use super::*;
+use crate::client::{ClientError, Point, Query, ShardInfo};
+
+const UPLOAD_POINTS: usize = 1000;
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_POLL: Duration = Duration::from_millis(20);
+
+impl Demo {
+    /// Uploads what is not there yet and waits until searches see it; says what there is.
+    pub(super) async fn load(&self) -> Result<String> {
+        self.wait_until_ready().await?;
+        let started = Instant::now();
+        let digits: Vec<Point> = self.digits.iter().map(Digit::point).collect();
+        let definitions: Vec<Point> = self.dictionary.points().collect();
+        let bar = ProgressBar::new((digits.len() + definitions.len()) as u64)
+            .with_style(ProgressStyle::with_template("  loading {wide_bar} {human_pos} of {human_len} data points")?);
+        let loaded_digits = self.load_source(DIGITS, &[DIGITS_L2, DIGITS_BY_LABEL], &digits, &bar).await?;
+        let indices = [DICTIONARY_COSINE, DICTIONARY_JACCARD, DICTIONARY_IP];
+        let loaded_definitions = self.load_source(DICTIONARY, &indices, &definitions, &bar).await?;
+        bar.finish_and_clear();
+        let how = match loaded_digits || loaded_definitions {
+            true => format!("loaded and searchable after {:.1} s", started.elapsed().as_secs_f64()),
+            false => "already there".to_owned(),
+        };
+        Ok(format!(
+            "Vektonn at {}: {} handwritten digits and {} dictionary definitions, {how}.",
+            self.url,
+            HumanCount(digits.len() as u64),
+            HumanCount(definitions.len() as u64),
+        ))
+    }
+
+    /// Uploads a data source unless all its indices hold it; tells whether it did.
+    async fn load_source(&self, name: &str, indices: &[&str], points: &[Point], bar: &ProgressBar) -> Result<bool> {
+        if self.hold(indices, points.len()).await? {
+            bar.inc(points.len() as u64);
+            return Ok(false);
+        }
+        let mut written = Position::new();
+        for points in points.chunks(UPLOAD_POINTS) {
+            written.merge_max(&self.client.upload((name, VERSION), serde_json::to_vec(points)?).await?);
+            bar.inc(points.len() as u64);
+        }
+        let Some(point) = points.first() else { return Ok(true) };
+        for index in indices {
+            let query = Query::nearest(vec![point.vector.clone()], 1);
+            self.client.search((index, VERSION), &query, &written).await?;
+        }
+        Ok(true)
+    }
+
+    /// Whether each of these indices has exactly so many data points.
+    async fn hold(&self, indices: &[&str], points: usize) -> Result<bool> {
+        for index in indices {
+            let path = ["api", "v1", "indices", index, VERSION, "shards", "All", "info"];
+            let shard: ShardInfo = self.client.get(&path).await?.json()?;
+            if shard.data_points_count != points {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn wait_until_ready(&self) -> Result<()> {
+        let waiting = async {
+            loop {
+                match self.client.get(&["readyz"]).await {
+                    Err(ClientError::Refused { .. }) => tokio::time::sleep(READY_POLL).await,
+                    other => return other.map(|_| ()),
+                }
+            }
+        };
+        let ready = tokio::time::timeout(READY_TIMEOUT, waiting).await;
+        Ok(ready.with_context(|| format!("the server is not ready after {} s", READY_TIMEOUT.as_secs()))??)
+    }
+}
