@@ -7,7 +7,8 @@ use rayon::prelude::*;
 use uuid::Uuid;
 use vektonn_core::codec::{self, DecodeError};
 use vektonn_core::{Change, DataSourceMeta, Position, TopicPosition};
-use vektonn_index::Shard;
+use vektonn_index::IndexFull;
+use vektonn_index::shard::Shard;
 
 use super::state::{BadRecord, BadRecords};
 use crate::LogRecord;
@@ -43,28 +44,31 @@ impl Applier {
     /// Applies the first of the records, as many as make a chunk; returns the rest.
     ///
     /// The position is right after them. Bad records are skipped and noted.
+    ///
+    /// # Errors
+    /// When the shard is full; the position stays before the chunk.
     pub(super) fn apply_chunk<'r>(
         &mut self,
         origin: &Origin<'_>,
         records: &'r [LogRecord],
-    ) -> &'r [LogRecord] {
+    ) -> Result<&'r [LogRecord], IndexFull> {
         let (chunk, rest) = records.split_at(records.len().min(self.chunk_len));
         let started = Instant::now();
-        self.apply(origin, chunk);
+        self.apply(origin, chunk)?;
         self.adapt_chunk_len(chunk.len(), started.elapsed());
         if let Some(last) = chunk.last() {
             self.read_until(origin, last.offset + 1);
         }
-        rest
+        Ok(rest)
     }
 
     /// Notes that everything of the topic below the offset is applied.
     pub(super) fn read_until(&mut self, origin: &Origin<'_>, next_offset: u64) {
         let at = TopicPosition { topic_id: origin.topic_id, next_offset };
-        self.position.set(origin.topic.to_owned(), at);
+        self.position.set(origin.topic, at);
     }
 
-    fn apply(&mut self, origin: &Origin<'_>, records: &[LogRecord]) {
+    fn apply(&mut self, origin: &Origin<'_>, records: &[LogRecord]) -> Result<(), IndexFull> {
         let mut changes = Vec::with_capacity(records.len());
         let mut offsets = Vec::with_capacity(records.len());
         for (record, change) in records.iter().zip(decode(self.shard.meta().data_source(), records)) {
@@ -76,10 +80,10 @@ impl Applier {
                 Err(error) => self.skip(origin, record.offset, error.reason(), error.to_string()),
             }
         }
-        let report = self.shard.apply(&changes);
-        for (place, error) in report.bad {
+        for (place, error) in self.shard.apply(changes)?.bad {
             self.skip(origin, offsets[place], error.reason(), error.to_string());
         }
+        Ok(())
     }
 
     fn skip(&mut self, origin: &Origin<'_>, offset: u64, reason: &'static str, message: String) {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use vektonn_core::sharding::TopicSelector;
 use vektonn_core::{IndexId, Position};
-use vektonn_index::Shard;
+use vektonn_index::IndexFull;
+use vektonn_index::shard::Shard;
 
 use super::apply::{Applier, Origin};
 use super::state::{BadRecords, ShardState, Shared};
@@ -187,11 +188,18 @@ enum End {
     Stopped,
     Reset,
     Error(TailError),
+    Full(IndexFull),
 }
 
 impl From<TailError> for End {
     fn from(error: TailError) -> Self {
         Self::Error(error)
+    }
+}
+
+impl From<IndexFull> for End {
+    fn from(error: IndexFull) -> Self {
+        Self::Full(error)
     }
 }
 
@@ -210,6 +218,10 @@ impl Following {
         loop {
             match self.follow_tail(&mut build) {
                 End::Stopped => return,
+                End::Full(error) => {
+                    tracing::error!(%error, "the shard takes no more points");
+                    return self.shared.set_state(ShardState::Failed(error.to_string()));
+                }
                 End::Error(error) => {
                     tracing::warn!(%error, "cannot follow the shard's topics, trying again");
                     self.shared.set_state(ShardState::Failed(error.to_string()));
@@ -290,7 +302,7 @@ impl Following {
             if self.shared.is_stopping() {
                 return Err(End::Stopped);
             }
-            records = build.applier.apply_chunk(origin, records);
+            records = build.applier.apply_chunk(origin, records)?;
             if let Some(next) = records.first() {
                 build.set_lag(origin.topic, high_watermark.saturating_sub(next.offset));
                 self.publish(build);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use vektonn_core::IndexId;
-use vektonn_index::Shard;
+use vektonn_index::shard::Shard;
 
 use super::ShardFollower;
 use crate::DataSource;

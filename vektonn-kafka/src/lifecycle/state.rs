@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use vektonn_core::Position;
-use vektonn_index::Shard;
+use vektonn_index::shard::Shard;
 
 /// Bad records kept for display.
 const BAD_RECORDS_KEPT: usize = 16;
