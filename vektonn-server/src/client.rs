@@ -245,7 +245,8 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer, ClientError> {
         let response = request.send().await.map_err(|error| self.no_answer(&error))?;
-        let (status, headers, url) = (response.status(), response.headers().clone(), response.url().to_string());
+        let (status, headers, url) =
+            (response.status(), response.headers().clone(), response.url().to_string());
         let text = response.text().await.map_err(|error| self.no_answer(&error))?;
         if status == StatusCode::OK {
             return Ok(Answer { url, headers, text });
@@ -259,7 +260,10 @@ impl Client {
             return ClientError::NoServer { url };
         }
         if error.is_timeout() {
-            return ClientError::NoAnswer { url, reason: format!("nothing came within {} s", ANSWER_TIMEOUT.as_secs()) };
+            return ClientError::NoAnswer {
+                url,
+                reason: format!("nothing came within {} s", ANSWER_TIMEOUT.as_secs()),
+            };
         }
         let mut cause: &dyn std::error::Error = error;
         while let Some(deeper) = cause.source() {

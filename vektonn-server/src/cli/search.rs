@@ -76,7 +76,9 @@ async fn search(args: &SearchArgs) -> Result<String> {
 fn query(args: &SearchArgs) -> Result<Value> {
     let mut query = match (&args.query, &args.vector) {
         (Some(file), _) => read_query(file)?,
-        (None, Some(vector)) => json!({"queryVectors": [vector_object(vector)?], "retrieveVectors": args.vectors}),
+        (None, Some(vector)) => {
+            json!({"queryVectors": [vector_object(vector)?], "retrieveVectors": args.vectors})
+        }
         (None, None) => bail!("expected --vector or --query"),
     };
     let Some(members) = query.as_object_mut() else {
@@ -101,7 +103,8 @@ fn read_query(file: &Path) -> Result<Value> {
 }
 
 fn vector_object(text: &str) -> Result<Value> {
-    let value: Value = serde_json::from_str(text).with_context(|| format!("--vector: '{text}' is not JSON"))?;
+    let value: Value =
+        serde_json::from_str(text).with_context(|| format!("--vector: '{text}' is not JSON"))?;
     match value {
         Value::Array(coordinates) => Ok(json!({"isSparse": false, "coordinates": coordinates})),
         Value::Object(_) => Ok(value),
@@ -115,7 +118,9 @@ fn table(found: &[Found]) -> String {
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     let keys: Vec<&str> = first.attributes.iter().map(|it| it.key.as_str()).collect();
     let vectors = found.iter().any(|point| point.vector.is_some());
-    table.set_header(["#", "distance"].into_iter().chain(keys.iter().copied()).chain(vectors.then_some("vector")));
+    table.set_header(
+        ["#", "distance"].into_iter().chain(keys.iter().copied()).chain(vectors.then_some("vector")),
+    );
     for (number, point) in (1..).zip(found) {
         let distance = Cell::new(point.distance).set_alignment(CellAlignment::Right);
         let attributes = keys.iter().map(|key| Cell::new(point.text(key)));

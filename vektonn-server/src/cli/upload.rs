@@ -46,7 +46,13 @@ pub(crate) struct UploadArgs {
 /// Uploads the file; prints how many data points it had.
 pub(crate) async fn run(args: UploadArgs) -> Result<()> {
     let uploaded = upload(&args).await?;
-    writeln!(io::stdout().lock(), "{} data points uploaded to {} {}", HumanCount(uploaded), args.data_source, args.version)?;
+    writeln!(
+        io::stdout().lock(),
+        "{} data points uploaded to {} {}",
+        HumanCount(uploaded),
+        args.data_source,
+        args.version
+    )?;
     Ok(())
 }
 
@@ -58,13 +64,13 @@ async fn upload(args: &UploadArgs) -> Result<u64> {
     for number in 1.. {
         let mut line = Vec::new();
         let bytes = reader.read_until(b'\n', &mut line);
-        if bytes.with_context(|| format!("cannot read {}", args.file.display()))? == 0 {
+        if bytes.with_context(|| format!("cannot read {}", name(&args.file)))? == 0 {
             break;
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
-        match Line::check(number, line) {
+        match Line::check(number, &line) {
             Ok(line) => batch.push(line),
             Err(reason) => {
                 upload.send(&batch, &progress).await?;
@@ -88,16 +94,22 @@ struct Line {
 }
 
 impl Line {
-    fn check(number: u64, line: Vec<u8>) -> Result<Self, String> {
-        let Ok(json) = String::from_utf8(line) else { return Err("not UTF-8 text".to_owned()) };
-        if let Err(error) = serde_json::from_str::<IgnoredAny>(&json) {
-            return Err(format!("not JSON: {error}"));
+    fn check(number: u64, line: &[u8]) -> Result<Self, String> {
+        let Ok(json) = std::str::from_utf8(line.trim_ascii()) else {
+            return Err("not UTF-8 text".to_owned());
+        };
+        if let Err(error) = serde_json::from_str::<IgnoredAny>(json) {
+            let (message, column) = (error.to_string(), error.column());
+            let what = message.split(" at line ").next().unwrap_or_default();
+            return Err(format!("not JSON: {what} at column {column}"));
         }
-        if !json.trim_start().starts_with('{') {
-            let start: String = json.trim().chars().take(40).collect();
-            return Err(format!("expected one data point, {{\"attributes\": ..., \"vector\": ...}}, got {start}"));
+        if !json.starts_with('{') {
+            let start: String = json.chars().take(40).collect();
+            return Err(format!(
+                "expected one data point, {{\"attributes\": ..., \"vector\": ...}}, got {start}"
+            ));
         }
-        Ok(Self { number, json })
+        Ok(Self { number, json: json.to_owned() })
     }
 }
 
@@ -118,8 +130,12 @@ impl Upload<'_> {
             match self.send_at_once(head).await {
                 Ok(()) => rest = tail,
                 Err(error) if is_about_the_points(&error) && head.len() > 1 => size = head.len() / 2,
-                Err(error) if is_about_the_points(&error) => bail!(self.refused(first.number, &error.to_string())),
-                Err(error) => bail!("{error} ({} data points were uploaded before)", HumanCount(self.uploaded)),
+                Err(error) if is_about_the_points(&error) => {
+                    bail!(self.refused(first.number, &error.to_string()))
+                }
+                Err(error) => {
+                    bail!("{error} ({} data points were uploaded before)", HumanCount(self.uploaded))
+                }
             }
         }
         progress.inc(lines.iter().map(|line| line.json.len() as u64).sum());
@@ -136,7 +152,7 @@ impl Upload<'_> {
     }
 
     fn refused(&self, line: u64, reason: &str) -> String {
-        let (file, uploaded) = (self.args.file.display(), HumanCount(self.uploaded));
+        let (file, uploaded) = (name(&self.args.file), HumanCount(self.uploaded));
         format!("{file}, line {line}: {reason} ({uploaded} data points were uploaded before it)")
     }
 }
@@ -144,6 +160,10 @@ impl Upload<'_> {
 fn is_about_the_points(error: &ClientError) -> bool {
     let points_at_fault = [StatusCode::BAD_REQUEST, StatusCode::PAYLOAD_TOO_LARGE];
     matches!(error, ClientError::Refused { status, .. } if points_at_fault.contains(status))
+}
+
+fn name(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }
 
 /// Opens the file, and a progress bar that is seen on a terminal only.

@@ -28,7 +28,8 @@ impl Demo {
         let found = self.search_one(DICTIONARY_COSINE, &Query::nearest(vec![vector], ANSWERS)).await?;
         let mut text = format!("  \"{question}\"");
         for meaning in found {
-            let [words, part, definition] = ["Words", "PartOfSpeech", "Definition"].map(|key| meaning.text(key));
+            let [words, part, definition] =
+                ["Words", "PartOfSpeech", "Definition"].map(|key| meaning.text(key));
             write!(text, "\n    {:.2}  {words} ({part}): {definition}", 1.0 - meaning.distance)?;
         }
         Ok(text)

@@ -50,7 +50,8 @@ pub(super) fn write_files(directory: &Path) -> Result<()> {
     for (path, text) in CONFIG.into_iter().chain(LICENCES) {
         let path = directory.join(path);
         let parent = path.parent().unwrap_or(directory);
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot make directory {}", parent.display()))?;
+        std::fs::create_dir_all(parent)
+            .with_context(|| format!("cannot make directory {}", parent.display()))?;
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())

@@ -55,7 +55,11 @@ impl Dictionary {
 fn parse(line: &str) -> Result<Entry> {
     let mut columns = line.split('\t').map(str::to_owned);
     let mut next = |what| columns.next().with_context(|| format!("no {what}"));
-    Ok(Entry { words: next("words")?, part_of_speech: next("part of speech")?, definition: next("definition")? })
+    Ok(Entry {
+        words: next("words")?,
+        part_of_speech: next("part of speech")?,
+        definition: next("definition")?,
+    })
 }
 
 #[cfg(test)]
@@ -86,9 +90,14 @@ mod tests {
             let (a, b) = (dictionary.model.vector(a), dictionary.model.vector(b));
             a.iter().map(|(i, x)| b.iter().filter(|(j, _)| j == i).map(|(_, y)| x * y).sum::<f64>()).sum()
         };
-        let near = |a, b, expected: f64| assert!((cosine(a, b) - expected).abs() < 0.0001, "{a}: {}", cosine(a, b));
+        let near =
+            |a, b, expected: f64| assert!((cosine(a, b) - expected).abs() < 0.0001, "{a}: {}", cosine(a, b));
         near("a young dog", "a young dog", 1.0);
-        near("instrument for measuring temperature", "measuring instrument for measuring temperature", 0.9663);
+        near(
+            "instrument for measuring temperature",
+            "measuring instrument for measuring temperature",
+            0.9663,
+        );
         near("frozen water", "the frozen part of a body of water", 0.8935);
         near("a place where books are kept", "a room where books are kept", 0.7700);
     }

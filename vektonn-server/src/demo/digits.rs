@@ -7,7 +7,7 @@ use crate::client::{Attribute, Point, Vector};
 
 /// Pixels along one side of a digit.
 const SIDE: usize = 8;
-pub(super) const PIXELS: usize = SIDE * SIDE;
+const PIXELS: usize = SIDE * SIDE;
 const INK_MAX: f64 = 16.0;
 const SHADES: &[u8] = b" .:-=+*#%@";
 

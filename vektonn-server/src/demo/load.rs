@@ -20,8 +20,9 @@ impl Demo {
         let started = Instant::now();
         let digits: Vec<Point> = self.digits.iter().map(Digit::point).collect();
         let definitions: Vec<Point> = self.dictionary.points().collect();
-        let bar = ProgressBar::new((digits.len() + definitions.len()) as u64)
-            .with_style(ProgressStyle::with_template("  loading {wide_bar} {human_pos} of {human_len} data points")?);
+        let bar = ProgressBar::new((digits.len() + definitions.len()) as u64).with_style(
+            ProgressStyle::with_template("  loading {wide_bar} {human_pos} of {human_len} data points")?,
+        );
         let loaded_digits = self.load_source(DIGITS, &[DIGITS_L2, DIGITS_BY_LABEL], &digits, &bar).await?;
         let indices = [DICTIONARY_COSINE, DICTIONARY_JACCARD, DICTIONARY_IP];
         let loaded_definitions = self.load_source(DICTIONARY, &indices, &definitions, &bar).await?;
@@ -39,7 +40,13 @@ impl Demo {
     }
 
     /// Uploads a data source unless all its indices hold it; tells whether it did.
-    async fn load_source(&self, name: &str, indices: &[&str], points: &[Point], bar: &ProgressBar) -> Result<bool> {
+    async fn load_source(
+        &self,
+        name: &str,
+        indices: &[&str],
+        points: &[Point],
+        bar: &ProgressBar,
+    ) -> Result<bool> {
         if self.hold(indices, points.len()).await? {
             bar.inc(points.len() as u64);
             return Ok(false);
@@ -79,6 +86,7 @@ impl Demo {
             }
         };
         let ready = tokio::time::timeout(READY_TIMEOUT, waiting).await;
-        Ok(ready.with_context(|| format!("the server is not ready after {} s", READY_TIMEOUT.as_secs()))??)
+        Ok(ready
+            .with_context(|| format!("the server is not ready after {} s", READY_TIMEOUT.as_secs()))??)
     }
 }

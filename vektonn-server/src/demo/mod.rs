@@ -62,7 +62,7 @@ impl Demo {
         if leave {
             return Ok(());
         }
-        say(&self.where_to_look())?;
+        say(&self.where_to_look()?)?;
         if io::stdin().is_terminal() {
             return self.take_questions().await;
         }
@@ -77,18 +77,17 @@ impl Demo {
         say(&self.other_dictionary_indices().await?)
     }
 
-    fn where_to_look(&self) -> String {
+    fn where_to_look(&self) -> Result<String> {
         let url = &self.url;
-        format!(
+        let vector = serde_json::to_string(&self.dictionary.vector("dog"))?;
+        Ok(format!(
             "The server goes on until Ctrl-C:
   {url}/          the API, to read and to try out
   {url}/metrics   what it counts and measures
   vektonn info --url {url}
-  curl {url}/api/v1/search/{DIGITS_L2}/{VERSION} -H 'Content-Type: application/json' \\
-    -d '{{\"k\": 1, \"queryVectors\": [{{\"isSparse\": false, \"coordinates\": [{pixels}]}}]}}'
-",
-            pixels = [0; digits::PIXELS].map(|it| it.to_string()).join(",")
-        )
+  curl {url}/api/v1/search/{DICTIONARY_COSINE}/{VERSION} -H 'Content-Type: application/json' \\
+    -d '{{\"k\": 3, \"retrieveVectors\": false, \"queryVectors\": [{vector}]}}'"
+        ))
     }
 }
 

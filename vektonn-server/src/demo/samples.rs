@@ -24,8 +24,10 @@ impl Demo {
         let query = Query { retrieve_vectors: true, ..Query::nearest(vec![digit.vector()], NEIGHBOURS + 1) };
         // The digit itself is in the index: its own nearest neighbour.
         let found = self.search_one(DIGITS_L2, &query).await?;
-        let others: Vec<Found> = found.into_iter().filter(|it| it.text("Id") != digit.id.to_string()).collect();
-        let title = format!("Handwritten digits, 64 pixels each: which look most like this one? ({DIGITS_L2})");
+        let others: Vec<Found> =
+            found.into_iter().filter(|it| it.text("Id") != digit.id.to_string()).collect();
+        let title =
+            format!("Handwritten digits, 64 pixels each: which look most like this one? ({DIGITS_L2})");
         Ok(format!("{title}\n\n{}", side_by_side(digit, &others)))
     }
 
@@ -33,10 +35,15 @@ impl Demo {
     pub(super) async fn digits_of_one_label(&self) -> Result<String> {
         let digit = &self.digits[SAMPLE];
         let split_filter = vec![Attribute::int64("Label", OTHER_LABEL)];
-        let query =
-            Query { split_filter, retrieve_vectors: true, ..Query::nearest(vec![digit.vector()], NEIGHBOURS) };
+        let query = Query {
+            split_filter,
+            retrieve_vectors: true,
+            ..Query::nearest(vec![digit.vector()], NEIGHBOURS)
+        };
         let found = self.search_one(DIGITS_BY_LABEL, &query).await?;
-        let title = format!("And among the {OTHER_LABEL}s only? ({DIGITS_BY_LABEL}, the split Label = {OTHER_LABEL})");
+        let title = format!(
+            "And among the {OTHER_LABEL}s only? ({DIGITS_BY_LABEL}, the split Label = {OTHER_LABEL})"
+        );
         Ok(format!("{title}\n\n{}", side_by_side(digit, &found)))
     }
 
@@ -74,7 +81,8 @@ impl Demo {
         let query = Query::nearest(vec![vector], 1);
         let jaccard = self.search_one(DICTIONARY_JACCARD, &query).await?;
         let product = self.search_one(DICTIONARY_IP, &query).await?;
-        let (jaccard, product) = (jaccard.first().context("no answer")?, product.first().context("no answer")?);
+        let (jaccard, product) =
+            (jaccard.first().context("no answer")?, product.first().context("no answer")?);
         Ok(format!(
             "By words in common ({DICTIONARY_JACCARD}): {} ({:.2}). By inner product ({DICTIONARY_IP}): {} ({:.2}).",
             jaccard.text("Words"),
@@ -113,5 +121,6 @@ fn side_by_side(digit: &Digit, neighbours: &[Found]) -> String {
     for line in 0..drawings[0].len() {
         add(drawings.iter().map(|it| it.get(line).map_or("", String::as_str)).collect());
     }
+    text.truncate(text.trim_end().len());
     text
 }

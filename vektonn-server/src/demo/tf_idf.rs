@@ -39,7 +39,9 @@ impl TfIdf {
                 *counts.entry(dimension).or_default() += 1.0;
             }
         }
-        let coordinate = |(dimension, count): (u32, f64)| (dimension, (1.0 + count.ln()) * self.weights[dimension as usize]);
+        let coordinate = |(dimension, count): (u32, f64)| {
+            (dimension, (1.0 + count.ln()) * self.weights[dimension as usize])
+        };
         let mut vector: Vec<(u32, f64)> = counts.into_iter().map(coordinate).collect();
         let length = vector.iter().map(|(_, it)| it * it).sum::<f64>().sqrt();
         vector.iter_mut().for_each(|(_, it)| *it /= length);
@@ -64,7 +66,8 @@ mod tests {
     #[test]
     fn words_are_runs_of_letters_without_stop_words() {
         let model = two_texts();
-        let mut words: Vec<_> = model.dimensions.iter().map(|(word, dimension)| (*dimension, word.as_str())).collect();
+        let mut words: Vec<_> =
+            model.dimensions.iter().map(|(word, dimension)| (*dimension, word.as_str())).collect();
         words.sort_unstable();
         assert_eq!(words, [(0, "garden"), (1, "red"), (2, "rose"), (3, "roses")]);
     }
