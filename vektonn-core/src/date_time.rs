@@ -10,7 +10,7 @@ use jiff::fmt::temporal::Pieces;
 const TICKS_MAX: i64 = 3_155_378_975_999_999_999;
 const TICKS_PER_SECOND: i64 = 10_000_000;
 const UNIX_EPOCH_TICKS: i64 = 621_355_968_000_000_000;
-const EPOCH: civil::DateTime = civil::DateTime::constant(1, 1, 1, 0, 0, 0, 0);
+const UNIX_EPOCH: civil::DateTime = civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A UTC instant from 0001-01-01 to the end of 9999, in ticks of 100 ns: the range and the resolution of .NET's
 /// `DateTime`.
@@ -23,7 +23,7 @@ const EPOCH: civil::DateTime = civil::DateTime::constant(1, 1, 1, 0, 0, 0, 0);
 ///
 /// let instant: DateTime = "2021-07-31T15:52:59.25+02:00".parse()?;
 /// assert_eq!(instant.to_string(), "2021-07-31T13:52:59.25Z");
-/// assert_eq!(instant.ticks(), 637_633_435_792_500_000);
+/// assert_eq!(instant.ticks(), 637_633_363_792_500_000);
 /// # Ok::<(), vektonn_core::DateTimeError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,10 +83,9 @@ impl DateTime {
 
 impl fmt::Display for DateTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since_epoch =
-            SignedDuration::new(self.0 / TICKS_PER_SECOND, (self.0 % TICKS_PER_SECOND) as i32 * 100);
-        // Every value of this type is within jiff's years.
-        let civil = EPOCH.saturating_add(since_epoch);
+        let (seconds, nanos) = self.unix();
+        // Every value of this type is within jiff's years. Its durations reach them from 1970, but not from the year 1.
+        let civil = UNIX_EPOCH.saturating_add(SignedDuration::new(seconds, nanos as i32));
         write!(f, "{civil}Z")
     }
 }
@@ -102,8 +101,8 @@ impl FromStr for DateTime {
         }
         let local = pieces.date().to_datetime(pieces.time().unwrap_or_default());
         let offset = pieces.to_numeric_offset().map_or(0, |offset| i64::from(offset.seconds()));
-        let since_epoch = local.duration_since(EPOCH);
-        let ticks = since_epoch.as_nanos().div_euclid(100) - i128::from(offset * TICKS_PER_SECOND);
+        let since_1970 = local.duration_since(UNIX_EPOCH).as_nanos().div_euclid(100);
+        let ticks = since_1970 + i128::from(UNIX_EPOCH_TICKS - offset * TICKS_PER_SECOND);
         Self::from_ticks(i64::try_from(ticks).map_err(|_| DateTimeError::OutOfRange)?)
     }
 }
@@ -158,7 +157,7 @@ mod tests {
 
     #[test]
     fn knows_the_ticks_of_dotnet() {
-        assert_eq!("2021-07-31T13:52:59Z".parse::<DateTime>().unwrap().ticks(), 637_633_435_790_000_000);
+        assert_eq!("2021-07-31T13:52:59Z".parse::<DateTime>().unwrap().ticks(), 637_633_363_790_000_000);
         assert_eq!("1970-01-01".parse::<DateTime>().unwrap().ticks(), UNIX_EPOCH_TICKS);
         assert_eq!("9999-12-31T23:59:59.9999999Z".parse::<DateTime>().unwrap(), DateTime::MAX);
     }
