@@ -1,2 +1,65 @@
-//! Placeholder.
-fn main() {}
+//! The benchmark harness: one subcommand per benchmark.
+//!
+//! `cargo run --release -p vektonn-bench -- ingest [--quick] [--json]`
+//!
+//! The machines it runs on are noisy, so whatever is compared runs in the same process in interleaved rounds, and
+//! medians of the rounds are reported with their spread.
+
+mod data;
+mod http;
+mod ingest;
+mod machine;
+mod report;
+mod server;
+mod stats;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+
+/// Benchmarks of Vektonn; run them with --release.
+#[derive(Parser)]
+#[command(name = "vektonn-bench")]
+struct Cli {
+    /// Print one JSON line for each goal instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// Upload rate, time until an upload is searchable, and what HTTP adds to a search.
+    Ingest(ingest::IngestArgs),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vektonn-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    ensure!(!cfg!(debug_assertions), "a debug build measures nothing: run with --release");
+    let report = match &cli.benchmark {
+        Benchmark::Ingest(args) => ingest::run(args)?,
+    };
+    print(&report, cli.json);
+    Ok(())
+}
+
+fn print(report: &Report, json: bool) {
+    if json {
+        report.goals().iter().for_each(|goal| println!("{}", goal.to_json()));
+    } else {
+        println!("{report}");
+    }
+}

@@ -1,0 +1,194 @@
+//! The points that benchmarks upload, their configuration, and their forms: JSON, changes, queries.
+
+use std::fs;
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use vektonn_core::{
+    Attribute, Change, DataPoint, DataSourceId, DataSourceMeta, IndexId, IndexMeta, SearchQuery, Vector,
+};
+
+pub(crate) const UPLOAD_PATH: &str = "/api/v1/upload/Bench.Source/1.0";
+pub(crate) const SEARCH_PATH: &str = "/api/v1/search/Bench.Index/1.0";
+const INDEX_YAML: &str = "dataSourceId: {name: Bench.Source, version: 1.0}
+indexAlgorithm: {type: FaissIndex.L2}
+idAttributes: [Id]
+shardsById: {All: {}}
+";
+const TOPOLOGY_YAML: &str = "Bench.Index: {1.0: {All: \"localhost:8082\"}}\n";
+/// The only shard of the index.
+pub(crate) const SHARD: &str = "All";
+
+/// Dense f32 vectors. In all forms the row is the point's `Id`, unless another first id is given.
+pub(crate) struct Points {
+    dimension: usize,
+    coordinates: Vec<f32>,
+}
+
+/// The data source of points of a dimension, and its only index: exact L2, one shard.
+pub(crate) fn index_meta(dimension: usize) -> Result<IndexMeta> {
+    let id = DataSourceId::new("Bench.Source", "1.0");
+    let data_source = DataSourceMeta::from_yaml(id, &data_source_yaml(dimension))?;
+    Ok(IndexMeta::from_yaml(IndexId::new("Bench.Index", "1.0"), INDEX_YAML, Arc::new(data_source))?)
+}
+
+/// The configuration directory that describes the same.
+pub(crate) fn config_files(dimension: usize) -> Vec<(&'static str, String)> {
+    vec![
+        ("data-sources/Bench.Source/1.0.yaml", data_source_yaml(dimension)),
+        ("indices/Bench.Index/1.0.yaml", INDEX_YAML.to_owned()),
+        ("index-shards-topology.yaml", TOPOLOGY_YAML.to_owned()),
+    ]
+}
+
+fn data_source_yaml(dimension: usize) -> String {
+    format!(
+        "vectorDimension: {dimension}\nattributeValueTypes: {{Id: Int64, Label: String}}\npermanentAttributes: [Id]\n"
+    )
+}
+
+impl Points {
+    /// Coordinates evenly distributed from -1 to 1; the same for the same seed.
+    pub(crate) fn random(count: usize, dimension: usize, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let coordinates = (0..count * dimension).map(|_| random.f32() * 2.0 - 1.0).collect();
+        Self { dimension, coordinates }
+    }
+
+    /// The first `count` vectors of a file in the format u8bin: u32 count, u32 dimension, then the coordinates, one
+    /// byte each; integers are little-endian.
+    pub(crate) fn from_u8bin(path: &Path, count: usize) -> Result<Self> {
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let header = bytes.split_first_chunk::<4>().and_then(|(rows, rest)| {
+            let (dimension, rest) = rest.split_first_chunk::<4>()?;
+            Some((u32::from_le_bytes(*rows) as usize, u32::from_le_bytes(*dimension) as usize, rest))
+        });
+        let (rows, dimension, rest) = header.with_context(|| format!("{} has no header", path.display()))?;
+        ensure!(rows >= count, "{} has {rows} vectors, {count} are needed", path.display());
+        let values = rest.get(..count * dimension);
+        let values = values.with_context(|| format!("{} is shorter than its header says", path.display()))?;
+        Ok(Self { dimension, coordinates: values.iter().copied().map(f32::from).collect() })
+    }
+
+    pub(crate) fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.coordinates.len() / self.dimension
+    }
+
+    fn row(&self, row: usize) -> &[f32] {
+        &self.coordinates[row * self.dimension..(row + 1) * self.dimension]
+    }
+
+    /// The rows in batches, the last of which may be smaller.
+    pub(crate) fn batches(&self, points_max: usize) -> impl Iterator<Item = Range<usize>> {
+        let count = self.len();
+        (0..count).step_by(points_max).map(move |start| start..count.min(start + points_max))
+    }
+
+    /// An upload's body, as compact JSON; each coordinate in the fewest digits that give its f32 back.
+    pub(crate) fn upload_body(&self, rows: Range<usize>, first_id: i64) -> Vec<u8> {
+        let mut body = b"[".to_vec();
+        for row in rows {
+            let id = first_id + row as i64;
+            let comma = if body.len() > 1 { "," } else { "" };
+            put(
+                &mut body,
+                format_args!("{comma}{{\"attributes\":[{{\"key\":\"Id\",\"value\":{{\"int64\":{id}}}}},"),
+            );
+            put(
+                &mut body,
+                format_args!("{{\"key\":\"Label\",\"value\":{{\"string\":\"{}\"}}}}],", label(id)),
+            );
+            put(&mut body, format_args!("\"vector\":"));
+            self.put_vector(&mut body, row);
+            body.push(b'}');
+        }
+        body.push(b']');
+        body
+    }
+
+    /// The body of a search for the `k` nearest points of a row, without their vectors.
+    pub(crate) fn search_body(&self, row: usize, k: usize) -> Vec<u8> {
+        let mut body = b"{\"queryVectors\":[".to_vec();
+        self.put_vector(&mut body, row);
+        put(&mut body, format_args!("],\"k\":{k},\"retrieveVectors\":false}}"));
+        body
+    }
+
+    fn put_vector(&self, body: &mut Vec<u8>, row: usize) {
+        put(body, format_args!("{{\"isSparse\":false,\"coordinates\":["));
+        for (i, x) in self.row(row).iter().enumerate() {
+            let comma = if i > 0 { "," } else { "" };
+            put(body, format_args!("{comma}{x}"));
+        }
+        put(body, format_args!("]}}"));
+    }
+
+    /// The same search as a library takes it.
+    pub(crate) fn search_query(&self, row: usize, k: usize) -> SearchQuery {
+        SearchQuery {
+            split_filter: vec![],
+            query_vectors: vec![self.vector(row)],
+            k,
+            retrieve_vectors: false,
+        }
+    }
+
+    /// The upload of a row as a library takes it.
+    pub(crate) fn change(&self, row: usize) -> Change {
+        let id = row as i64;
+        let attributes = vec![Attribute::new("Id", id), Attribute::new("Label", label(id))];
+        Change::Upsert(DataPoint { attributes, vector: self.vector(row) })
+    }
+
+    /// Coordinates in f64 as JSON gives them: the nearest to the decimal digits, not the widened f32.
+    fn vector(&self, row: usize) -> Vector {
+        let coordinates = self.row(row).iter().map(|x| x.to_string().parse().unwrap_or(f64::NAN));
+        Vector::dense(coordinates.collect::<Vec<f64>>())
+    }
+
+    /// Digits of a coordinate in JSON, on average, without sign, point and leading zeros.
+    pub(crate) fn mean_digits(&self) -> f64 {
+        let digits = |x: &f32| x.to_string().trim_start_matches(['-', '0', '.']).replace('.', "").len();
+        self.coordinates.iter().map(digits).sum::<usize>() as f64 / self.coordinates.len() as f64
+    }
+}
+
+fn label(id: i64) -> String {
+    format!("point {id}")
+}
+
+/// Writing to memory cannot fail.
+fn put(body: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
+    let _ = body.write_fmt(text);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn bodies_are_json() {
+        let points = Points { dimension: 2, coordinates: vec![0.5, -1.0, 0.25, 3.0] };
+        let body: serde_json::Value = serde_json::from_slice(&points.upload_body(0..2, 10)).unwrap();
+        assert_eq!(body[1]["attributes"][0]["value"]["int64"], 11);
+        assert_eq!(body[1]["vector"]["coordinates"], serde_json::json!([0.25, 3]));
+        let body: serde_json::Value = serde_json::from_slice(&points.search_body(0, 10)).unwrap();
+        assert_eq!(body["queryVectors"][0]["coordinates"], serde_json::json!([0.5, -1]));
+        assert_eq!(points.batches(1).collect::<Vec<_>>(), [0..1, 1..2]);
+        assert_eq!(points.mean_digits(), 1.25);
+    }
+
+    #[test]
+    fn the_index_is_valid() {
+        assert!(index_meta(3).unwrap().warnings().is_empty());
+    }
+}

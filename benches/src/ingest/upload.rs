@@ -1,0 +1,189 @@
+//! Points per second through HTTP, next to what must be done anyway: parsing the JSON, writing to the disk.
+
+use std::hint::black_box;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use vektonn_core::Position;
+use vektonn_core::codec::{Record, encode_record};
+
+use super::dto::InputDataPoint;
+use super::{Setup, UPLOAD_POINTS};
+use crate::data::{Points, SEARCH_PATH, UPLOAD_PATH, config_files, index_meta};
+use crate::report::{Goal, Report, Required};
+use crate::server::Server;
+use crate::stats::Spread;
+
+const SEED: u64 = 1;
+
+/// The same points in all forms.
+struct Uploads {
+    points: usize,
+    bodies: Vec<Vec<u8>>,
+    /// The records of each body.
+    records: Vec<Vec<Record>>,
+    any_search: Vec<u8>,
+}
+
+/// Points per second of one round.
+#[derive(Clone, Copy, Default)]
+struct Round {
+    parse: f64,
+    acknowledged: f64,
+    searchable: f64,
+    fjall: f64,
+    fjall_grouped: f64,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Parse,
+    Http,
+    Fjall,
+    FjallGrouped,
+}
+
+pub(super) fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
+    let points = Points::random(setup.size.upload_points, setup.dimension, SEED);
+    let uploads = Uploads::new(&points)?;
+    let mut rounds = vec![];
+    for round in 0..setup.size.rounds {
+        eprintln!("upload: round {} of {}", round + 1, setup.size.rounds);
+        rounds.push(run_round(setup, &uploads, round)?);
+    }
+    add_results(setup, &points, &uploads, &rounds, report);
+    Ok(())
+}
+
+/// Each round begins with another step, so that none of them always follows the same one.
+fn run_round(setup: &Setup, uploads: &Uploads, number: usize) -> Result<Round> {
+    let mut steps = [Step::Parse, Step::Http, Step::Fjall, Step::FjallGrouped];
+    let first = number % steps.len();
+    steps.rotate_left(first);
+    let rate = |seconds: Duration| uploads.points as f64 / seconds.as_secs_f64();
+    let mut round = Round::default();
+    for step in steps {
+        match step {
+            Step::Parse => round.parse = rate(parse(uploads)?),
+            Step::Http => {
+                let (acknowledged, searchable) = upload(setup, uploads)?;
+                (round.acknowledged, round.searchable) = (rate(acknowledged), rate(searchable));
+            }
+            Step::Fjall => round.fjall = rate(write(setup, uploads, 1)?),
+            Step::FjallGrouped => round.fjall_grouped = rate(write(setup, uploads, setup.connections)?),
+        }
+    }
+    Ok(round)
+}
+
+impl Uploads {
+    fn new(points: &Points) -> Result<Self> {
+        let meta = index_meta(points.dimension())?;
+        let record = |row| encode_record(meta.data_source(), &points.change(row));
+        Ok(Self {
+            points: points.len(),
+            bodies: points.batches(UPLOAD_POINTS).map(|rows| points.upload_body(rows, 0)).collect(),
+            records: points.batches(UPLOAD_POINTS).map(|rows| rows.map(record).collect()).collect(),
+            any_search: points.search_body(0, 1),
+        })
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.bodies.iter().map(Vec::len).sum()
+    }
+
+    fn record_bytes(&self) -> usize {
+        let bytes = |record: &Record| record.key.len() + record.value.as_ref().map_or(0, Vec::len);
+        self.records.iter().flatten().map(bytes).sum()
+    }
+}
+
+/// serde_json alone, on this thread.
+fn parse(uploads: &Uploads) -> Result<Duration> {
+    let started = Instant::now();
+    for body in &uploads.bodies {
+        black_box(serde_json::from_slice::<Vec<InputDataPoint>>(body)?);
+    }
+    Ok(started.elapsed())
+}
+
+/// The time until the last upload is acknowledged, and until all points are searchable.
+fn upload(setup: &Setup, uploads: &Uploads) -> Result<(Duration, Duration)> {
+    let server = Server::start(&setup.binary, &config_files(setup.dimension), &setup.dir)?;
+    let next = AtomicUsize::new(0);
+    let started = Instant::now();
+    let upload_some = || -> Result<Position> {
+        let client = server.client();
+        let mut position = Position::new();
+        while let Some(body) = uploads.bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let token = client.upload(UPLOAD_PATH, body)?;
+            position.merge_max(&Position::from_str(&token).context("a position")?);
+        }
+        Ok(position)
+    };
+    let mut position = Position::new();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..setup.connections).map(|_| scope.spawn(upload_some)).collect();
+        threads.into_iter().try_for_each(|thread| {
+            position.merge_max(&thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            anyhow::Ok(())
+        })
+    })?;
+    let acknowledged = started.elapsed();
+    server.client().search_after(&position.to_string(), SEARCH_PATH, &uploads.any_search)?;
+    Ok((acknowledged, started.elapsed()))
+}
+
+/// The storage engine alone: the same keys and values, with one fsync for every `uploads_per_sync` uploads.
+fn write(setup: &Setup, uploads: &Uploads, uploads_per_sync: usize) -> Result<Duration> {
+    let dir = tempfile::tempdir_in(&setup.dir)?;
+    // Synced by its commits only, as the embedded data source does it.
+    let db = Database::builder(dir.path()).manual_journal_persist(true).open()?;
+    let keyspace = db.keyspace("points", KeyspaceCreateOptions::default)?;
+    let started = Instant::now();
+    for group in uploads.records.chunks(uploads_per_sync) {
+        let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
+        for record in group.iter().flatten() {
+            let value = record.value.as_deref().unwrap_or_default();
+            batch.insert(&keyspace, record.key.as_slice(), value);
+        }
+        batch.commit()?;
+    }
+    Ok(started.elapsed())
+}
+
+fn add_results(setup: &Setup, points: &Points, uploads: &Uploads, rounds: &[Round], report: &mut Report) {
+    let heading = format!(
+        "Upload: {} points of {} dimensions, {} per request, {} connections. JSON: {:.1} digits per coordinate, \
+         {:.0} bytes per point; in the log: {:.0} bytes. Medians of {} rounds (range).",
+        uploads.points,
+        setup.dimension,
+        UPLOAD_POINTS,
+        setup.connections,
+        points.mean_digits(),
+        uploads.body_bytes() as f64 / uploads.points as f64,
+        uploads.record_bytes() as f64 / uploads.points as f64,
+        rounds.len(),
+    );
+    let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
+    let json_mb = uploads.body_bytes() as f64 / uploads.points as f64 / 1e6;
+    let row = |what: String, value: fn(&Round) -> f64, upload_to: fn(&Round) -> f64| {
+        let rate = spread(value);
+        let ratio = format!("{:.2}", spread(upload_to));
+        [what, format!("{rate:.0}"), format!("{:.0}", rate.median * json_mb), ratio]
+    };
+    let grouped = format!("fjall alone, 1 fsync per {} requests", setup.connections);
+    let rows = [
+        row("HTTP upload, until acknowledged".into(), |r| r.acknowledged, |_| 1.0),
+        row("HTTP upload, until searchable".into(), |r| r.searchable, |r| r.acknowledged / r.searchable),
+        row("serde_json alone, 1 core".into(), |r| r.parse, |r| r.acknowledged / r.parse),
+        row("fjall alone, 1 fsync per request".into(), |r| r.fjall, |r| r.acknowledged / r.fjall),
+        row(grouped, |r| r.fjall_grouped, |r| r.acknowledged / r.fjall_grouped),
+    ];
+    report.add_table(heading, ["", "points/s", "JSON MB/s", "upload rate / this"], rows);
+    let ratio = spread(|round| round.acknowledged / round.parse).median;
+    report.add_goal(Goal::new("upload_rate_per_serde_json_rate", Required::AtLeast(0.5), ratio));
+}

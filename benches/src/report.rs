@@ -1,0 +1,122 @@
+//! What a benchmark found: tables for people, goals for machines.
+
+use std::fmt;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use serde_json::json;
+
+/// A bound on a measured number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Required {
+    AtLeast(f64),
+    Below(f64),
+}
+
+/// A number that a benchmark must reach.
+#[derive(Clone, Debug)]
+pub(crate) struct Goal {
+    /// A stable name that ends with the unit, if there is one.
+    pub(crate) name: String,
+    pub(crate) required: Required,
+    pub(crate) measured: f64,
+}
+
+/// Everything a benchmark prints.
+#[derive(Default)]
+pub(crate) struct Report {
+    sections: Vec<(String, Table)>,
+    goals: Vec<Goal>,
+}
+
+impl Required {
+    fn holds(self, measured: f64) -> bool {
+        match self {
+            Self::AtLeast(bound) => measured >= bound,
+            Self::Below(bound) => measured < bound,
+        }
+    }
+}
+
+impl fmt::Display for Required {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(bound) => write!(f, ">= {bound}"),
+            Self::Below(bound) => write!(f, "< {bound}"),
+        }
+    }
+}
+
+impl Goal {
+    pub(crate) fn new(name: impl Into<String>, required: Required, measured: f64) -> Self {
+        Self { name: name.into(), required, measured }
+    }
+
+    fn held(&self) -> bool {
+        self.required.holds(self.measured)
+    }
+
+    /// One line: `{"goal", "required", "measured", "held"}`.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        json!({
+            "goal": self.name,
+            "required": self.required.to_string(),
+            "measured": self.measured,
+            "held": self.held(),
+        })
+    }
+}
+
+impl Report {
+    /// Adds a table under a heading; columns but the first are numbers.
+    pub(crate) fn add_table<const N: usize>(
+        &mut self,
+        heading: impl Into<String>,
+        columns: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED).set_header(columns).add_rows(rows);
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        self.sections.push((heading.into(), table));
+    }
+
+    pub(crate) fn add_goal(&mut self, goal: Goal) {
+        self.goals.push(goal);
+    }
+
+    /// In the order they were added.
+    pub(crate) fn goals(&self) -> &[Goal] {
+        &self.goals
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (heading, table) in &self.sections {
+            writeln!(f, "{heading}\n{table}\n")?;
+        }
+        writeln!(f, "Goals")?;
+        for goal in &self.goals {
+            let verdict = if goal.held() { "held" } else { "MISSED" };
+            writeln!(f, "  {verdict:<6} {}: {:.3} (required {})", goal.name, goal.measured, goal.required)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_are_judged() {
+        let goal = |required, measured| Goal::new("ratio", required, measured).to_json();
+        let expected = json!({"goal": "ratio", "required": ">= 0.5", "measured": 0.75, "held": true});
+        assert_eq!(goal(Required::AtLeast(0.5), 0.75), expected);
+        assert_eq!(goal(Required::Below(50.0), 50.0)["held"], false);
+        assert_eq!(goal(Required::Below(50.0), f64::NAN)["held"], false);
+    }
+}
