@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use indexmap::IndexMap;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
@@ -129,11 +130,47 @@ impl Found {
     }
 }
 
+/// A data source of the server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DataSourceItem {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) vectors_are_sparse: bool,
+    pub(crate) vector_dimension: usize,
+    /// Types by key.
+    pub(crate) attribute_value_types: IndexMap<String, String>,
+    pub(crate) permanent_attributes: Vec<String>,
+}
+
+/// An index of the server.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct IndexItem {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) data_source_name: String,
+    pub(crate) data_source_version: String,
+    pub(crate) index_algorithm: String,
+    pub(crate) split_attributes: Vec<String>,
+    pub(crate) shards: Vec<ShardItem>,
+}
+
 /// A shard of an index.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ShardInfo {
-    pub(crate) data_points_count: usize,
+pub(crate) struct ShardItem {
+    pub(crate) id: String,
+    /// Such as `ready` or `catching up`.
+    pub(crate) state: String,
+    pub(crate) data_points_count: u64,
+    pub(crate) splits_count: u64,
+    /// Memory in bytes.
+    pub(crate) bytes: u64,
+    /// Records of the log that are not applied yet.
+    pub(crate) lag_records: u64,
+    /// Records that were skipped because they cannot be applied.
+    pub(crate) bad_records: u64,
 }
 
 /// Why a request was not answered with what was asked for.
@@ -228,6 +265,11 @@ impl Client {
             request = request.header(MIN_POSITION_HEADER, min_position.to_string());
         }
         self.send(request).await
+    }
+
+    /// The indices of the server.
+    pub(crate) async fn indices(&self) -> Result<Vec<IndexItem>, ClientError> {
+        self.get(&["api", "v1", "indices"]).await?.json()
     }
 
     /// `GET` of a path, given by its segments.

@@ -7,7 +7,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use vektonn_core::Position;
 
 use super::*;
-use crate::client::{ClientError, Point, Query, ShardInfo};
+use crate::client::{ClientError, Point, Query};
 
 const UPLOAD_POINTS: usize = 1000;
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,14 +66,13 @@ impl Demo {
 
     /// Whether each of these indices has exactly so many data points.
     async fn hold(&self, indices: &[&str], points: usize) -> Result<bool> {
-        for index in indices {
-            let path = ["api", "v1", "indices", index, VERSION, "shards", "All", "info"];
-            let shard: ShardInfo = self.client.get(&path).await?.json()?;
-            if shard.data_points_count != points {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let on_server = self.client.indices().await?;
+        let holds = |index: &&str| {
+            on_server.iter().find(|it| it.name == **index && it.version == VERSION).is_some_and(|it| {
+                it.shards.iter().map(|shard| shard.data_points_count).sum::<u64>() == points as u64
+            })
+        };
+        Ok(indices.iter().all(holds))
     }
 
     async fn wait_until_ready(&self) -> Result<()> {
