@@ -160,11 +160,23 @@ pub(crate) fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, MetaError> 
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let (line, column) = error.location().map_or((0, 0), |location| (location.line(), location.column()));
-        let rendered = error.to_string();
+        let rendered = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
         let message = rendered.lines().next().unwrap_or_default().trim_end();
         let message = message.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(message);
-        MetaError::Yaml { message: message.to_owned(), line, column }
+        MetaError::Yaml { message: plain(message).to_owned(), line, column }
     })
+}
+
+/// The reader's words for wrong kinds of values are those of its implementation.
+fn plain(message: &str) -> &str {
+    match message {
+        "invalid i64" => "expected a whole number",
+        "invalid boolean" => "expected true or false",
+        "expected string scalar" => "expected text",
+        "expected sequence start" => "expected a list",
+        "expected mapping start" => "expected a mapping of keys to values",
+        other => other,
+    }
 }
 
 /// The number of shards of an attribute, in a data source or in a shard of an index.

@@ -148,10 +148,16 @@ fn refusals_of_data_sources_name_what_is_wrong() {
 
 #[test]
 fn refusals_of_yaml_say_where() {
-    let error = data_source("vectorDimension: [1\nattributeValueTypes: {}").unwrap_err();
+    let error = data_source("vectorDimension: 1\nattributeValueTypes: {Id: Int64").unwrap_err();
     assert!(matches!(error, MetaError::Yaml { line: 2, column: 1.., .. }), "{error:?}");
     let message = refusal("100500", "many");
-    assert!(message.starts_with("line 2, column 18: "), "{message}");
+    assert_eq!(message, "line 2, column 18: expected a whole number");
+    assert!(
+        refusal("vectorsAreSparse: true", "vectorsAreSparse: maybe").ends_with(": expected true or false")
+    );
+    assert!(refusal(r#"["Id", "ShardId", "SplitId"]"#, "Id").ends_with(": expected a list"));
+    assert!(refusal(r#"["Id","#, r#"[["Id"],"#).ends_with(": expected text"));
+    assert!(refusal("numberOfShards: 7", "").contains("missing field `numberOfShards`"));
     assert!(refusal("vectorDimension", "VectorDimension").contains("vectorDimension"));
     assert!(refusal("numberOfShards: 7", "numberOfShards: 7.5").starts_with("line 7, "));
     assert!(
@@ -329,20 +335,20 @@ fn ids_that_do_not_cover_the_permanent_attributes_are_warned_of() {
 fn a_shard_takes_what_all_its_rules_take() {
     let text = INDEX.replace(
         "ShardId: {numberOfShards: 6, shardValues: [0, 2, 4]}",
-        "{Id: {numberOfShards: 3, shardValues: [2, 0, 2]}, SplitId: {numberOfShards: 2, shardValues: [1]}}",
+        "{Id: {numberOfShards: 3, shardValues: [2, 1, 2]}, SplitId: {numberOfShards: 2, shardValues: [1]}}",
     );
     let meta = index(&text).unwrap();
     let shard = &meta.shards()["ShardA"];
-    // The hash of 42 is 1 modulo 3, that of 1 is 0; a Bool is its own hash.
+    // The hash of 42 is 2 modulo 3, that of 1 is 0; a Bool is its own hash.
     let point = |id: i64, split: bool| [Attribute::new("SplitId", split), Attribute::new("Id", id)];
-    assert!(shard.takes(&point(1, true)));
-    assert!(!shard.takes(&point(1, false)));
-    assert!(!shard.takes(&point(42, true)));
-    assert!(!shard.takes(&point(1, true)[..1]));
+    assert!(shard.takes(&point(42, true)));
+    assert!(!shard.takes(&point(42, false)));
+    assert!(!shard.takes(&point(1, true)));
+    assert!(!shard.takes(&point(42, true)[..1]));
     assert!(shard.may_hold(&[]));
-    assert!(shard.may_hold(&point(1, true)[..1]));
-    assert!(!shard.may_hold(&point(1, false)[..1]));
-    assert!(!shard.may_hold(&point(42, true)));
+    assert!(shard.may_hold(&point(42, true)[..1]));
+    assert!(!shard.may_hold(&point(42, false)[..1]));
+    assert!(!shard.may_hold(&point(1, true)));
 }
 
 #[test]
