@@ -47,8 +47,8 @@ struct Cursor {
     slot: usize,
     id: Uuid,
     next: u64,
-    /// Sweeps below this offset do not matter: they happened before reading began, so that neither the
-    /// tombstone nor what it deleted was there, or its tombstones were read.
+    /// Sweeps below this offset do not matter. Either those tombstones were read, or they were there when
+    /// reading began at the start: then what they deleted was not, for the log is always compacted.
     swept_known: u64,
     /// The end has been told.
     at_end: bool,
@@ -155,13 +155,13 @@ impl<L: LocalLog> Tail for LocalTail<L> {
 
 impl Cursor {
     fn at_start(slot: usize, topic: &TopicState) -> Self {
-        Self { slot, id: topic.id, next: 0, swept_known: topic.swept_below, at_end: false }
+        Self { slot, id: topic.id, next: 0, swept_known: topic.end, at_end: false }
     }
 
     /// Starts over if what was read so far cannot be continued.
     fn reset(&mut self, topic: &TopicState) -> Option<TailEvent> {
         let Some(why) = self.reset_reason(topic) else {
-            self.swept_known = topic.swept_below;
+            self.swept_known = self.swept_known.max(topic.swept_below);
             return None;
         };
         *self = Self::at_start(self.slot, topic);

@@ -166,6 +166,26 @@ fn tombstones_are_swept_by_themselves_and_a_slow_tail_notices() {
     assert_eq!(fast.resets, []);
 }
 
+#[test]
+fn a_sweep_does_not_disturb_who_reads_from_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let options =
+        EmbeddedOptions { tombstone_retention: Duration::from_millis(500), ..EmbeddedOptions::default() };
+    let source = EmbeddedDataSource::open(dir.path(), options).unwrap();
+    let a = topic("T", 0);
+    append(&source, (0..30_000).map(|i| record(&a, &i.to_string(), "x")).collect());
+    let position = append(&source, (20_000..21_000).map(|i| tombstone(&a, &i.to_string())).collect());
+    let mut reader = Reader::new(&source, select("T", None), Position::new());
+    while reader.offsets(&a).is_empty() {
+        reader.next(Duration::from_secs(1));
+    }
+    let swept = || Reader::of_all(&source, select("T", None)).offsets(&a).len() == 29_000;
+    eventually("the tombstones are swept", swept);
+    assert!(reader.offsets(&a).len() < 20_000, "it is still before them");
+    reader.read_until(&position);
+    assert_eq!((reader.resets.len(), reader.offsets(&a).len()), (0, 29_000));
+}
+
 /// The journal being written.
 fn journal(dir: &Path) -> PathBuf {
     let files = fs::read_dir(dir.join("log")).unwrap().map(|entry| entry.unwrap().path());
@@ -307,15 +327,14 @@ fn child_dir() -> PathBuf {
 #[ignore = "run by a_killed_process_loses_nothing_acknowledged"]
 fn child_appends() {
     let source = open(&child_dir());
+    let value_bytes: usize = std::env::var("VEKTONN_TEST_VALUE_BYTES").unwrap().parse().unwrap();
+    let value = "x".repeat(value_bytes);
     let (a, b) = (topic("T", 0), topic("T", 1));
     let next = high_watermarks(&source, &select("T", None)).get(&a).map_or(0, |at| at.next_offset);
     for number in next.. {
         let text = number.to_string();
         let old = number.saturating_sub(50).to_string();
-        append(
-            &source,
-            vec![record(&a, &text, &"x".repeat(1_000)), record(&b, "last", &text), tombstone(&b, &old)],
-        );
+        append(&source, vec![record(&a, &text, &value), record(&b, "last", &text), tombstone(&b, &old)]);
         println!("\nacknowledged {number}");
     }
 }
@@ -327,7 +346,10 @@ fn a_killed_process_loses_nothing_acknowledged() {
     let (a, b) = (topic("T", 0), topic("T", 1));
     let mut acknowledged = 0;
     for round in 0..8 {
-        let mut child = child("child_appends", dir.path(), "");
+        // Large values for flushes and new journals, small ones for many batches.
+        let value_bytes = if round % 2 == 0 { 1_000 } else { 300_000 };
+        let mut child =
+            child("child_appends", dir.path(), &format!("export VEKTONN_TEST_VALUE_BYTES={value_bytes};"));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let numbers = lines.filter_map(|line| {
             line.unwrap().strip_prefix("acknowledged ").map(|n| n.parse::<u64>().unwrap())

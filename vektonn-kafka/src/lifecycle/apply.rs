@@ -13,6 +13,8 @@ use vektonn_index::shard::Shard;
 use super::state::{BadRecord, BadRecords};
 use crate::LogRecord;
 
+/// The metric of how long one batch of records takes to be decoded and applied, by index, version and shard.
+pub const APPLY_SECONDS: &str = "vektonn_apply_seconds";
 /// Fewer records than this are decoded on the spot: waking other threads would take longer.
 const PARALLEL_RECORDS_MIN: usize = 64;
 /// Records applied at once: at first, at least and at most.
@@ -55,7 +57,11 @@ impl Applier {
         let (chunk, rest) = records.split_at(records.len().min(self.chunk_len));
         let started = Instant::now();
         self.apply(origin, chunk)?;
-        self.adapt_chunk_len(chunk.len(), started.elapsed());
+        let took = started.elapsed();
+        let (index, shard) = (self.shard.meta().id(), self.shard.shard_id().to_owned());
+        let labels = [("index", index.name.clone()), ("version", index.version.clone()), ("shard", shard)];
+        metrics::histogram!(APPLY_SECONDS, &labels).record(took);
+        self.adapt_chunk_len(chunk.len(), took);
         if let Some(last) = chunk.last() {
             self.read_until(origin, last.offset + 1);
         }

@@ -86,6 +86,11 @@ impl ShardFollower {
         self.shared.state.borrow().clone()
     }
 
+    /// Whether searches may be answered: it has been ready once, and does not stop.
+    pub fn is_serving(&self) -> bool {
+        self.shared.was_ready() && !self.shared.is_stopping()
+    }
+
     /// Offsets left to read of each topic, as last seen: an upper bound of the records left.
     pub fn lag(&self) -> BTreeMap<String, u64> {
         self.shared.lag.lock().clone()
