@@ -7,6 +7,9 @@ use clap::Args;
 use tempfile::TempDir;
 
 use crate::demo::{self, Demo};
+use crate::limits::Limits;
+use crate::server::{self, ServeOptions};
+use crate::shutdown;
 
 const EXAMPLE: &str = r#"Examples:
   vektonn demo                                  some searches, then questions; Ctrl-C ends it
@@ -34,4 +37,52 @@ pub(crate) struct DemoArgs {
     /// Describe a meaning and get the word for it, instead of the samples
     #[arg(long, value_name = "TEXT")]
     ask: Option<String>,
+}
+
+/// Starts the server, shows the demo, and stops the server when the user has seen enough.
+pub(crate) async fn run(args: DemoArgs) -> Result<()> {
+    let directory = Directory::open(args.data)?;
+    demo::write_files(directory.path())?;
+    let server = server::start(ServeOptions {
+        config: directory.path().join("config"),
+        data: directory.path().join("data"),
+        address: ("127.0.0.1".to_owned(), args.port),
+        limits: Limits::default(),
+    })
+    .await?;
+    let url = format!("http://{}", server.local_addr);
+    let shown = tokio::select! {
+        shown = show(&url, args.ask.as_deref(), args.exit) => shown,
+        () = shutdown::requested() => Ok(()),
+    };
+    server.shutdown().await;
+    shown
+}
+
+async fn show(url: &str, question: Option<&str>, leave: bool) -> Result<()> {
+    Demo::new(url)?.run(question, leave).await
+}
+
+/// Where the demo keeps its configuration and data.
+enum Directory {
+    Kept(PathBuf),
+    /// Removed when dropped.
+    Temporary(TempDir),
+}
+
+impl Directory {
+    fn open(kept: Option<PathBuf>) -> Result<Self> {
+        if let Some(path) = kept {
+            return Ok(Self::Kept(path));
+        }
+        let temporary = tempfile::Builder::new().prefix("vektonn-demo-").tempdir();
+        Ok(Self::Temporary(temporary.context("cannot make a temporary directory")?))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(directory) => directory.path(),
+        }
+    }
 }

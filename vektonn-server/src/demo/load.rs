@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use vektonn_core::Position;
 
@@ -76,16 +76,14 @@ impl Demo {
     }
 
     async fn wait_until_ready(&self) -> Result<()> {
-        let waiting = async {
-            loop {
-                match self.client.get(&["readyz"]).await {
-                    Err(ClientError::Refused { .. }) => tokio::time::sleep(READY_POLL).await,
-                    other => return other.map(|_| ()),
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            match self.client.get(&["readyz"]).await {
+                Err(ClientError::Refused { .. }) if Instant::now() < deadline => {
+                    tokio::time::sleep(READY_POLL).await;
                 }
+                other => return Ok(other.map(|_| ())?),
             }
-        };
-        let ready = tokio::time::timeout(READY_TIMEOUT, waiting).await;
-        Ok(ready
-            .with_context(|| format!("the server is not ready after {} s", READY_TIMEOUT.as_secs()))??)
+        }
     }
 }

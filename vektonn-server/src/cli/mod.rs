@@ -1,0 +1,52 @@
+//! The command line: one module for each command.
+
+mod demo;
+mod info;
+mod search;
+mod serve;
+mod upload;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::{self, LogFormat};
+
+/// k nearest neighbour search for data that lives in a log
+#[derive(Debug, Parser)]
+#[command(name = "vektonn", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How log lines look; RUST_LOG says which there are
+    #[arg(long, value_enum, default_value_t, global = true)]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Demo(demo::DemoArgs),
+    Upload(upload::UploadArgs),
+    Search(search::SearchArgs),
+    Info(info::InfoArgs),
+}
+
+/// Runs the command of this process's arguments.
+///
+/// # Errors
+/// What went wrong, for one line on standard error.
+pub async fn run() -> anyhow::Result<()> {
+    let Cli { command, log_format } = Cli::parse();
+    match command {
+        Command::Serve(args) => {
+            telemetry::init_logs(log_format, "info");
+            serve::run(args).await
+        }
+        Command::Demo(args) => {
+            telemetry::init_logs(log_format, "warn");
+            demo::run(args).await
+        }
+        Command::Upload(args) => upload::run(args).await,
+        Command::Search(args) => search::run(args).await,
+        Command::Info(args) => info::run(args).await,
+    }
+}

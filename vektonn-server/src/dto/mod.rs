@@ -1,0 +1,19 @@
+//! The JSON of the HTTP API: how it is read and how it is written.
+//!
+//! Reading is as lenient as the published server: names in any case, members in any order, numbers also as strings,
+//! null like absent, unknown members ignored. Writing is exact: camelCase, no nulls, and members in the order that
+//! the .NET client needs.
+
+mod members;
+mod read;
+mod schema;
+mod upload;
+mod write;
+
+pub use read::parse_search;
+pub(crate) use schema::{
+    Attribute, AttributeValue, DataSourceItem, ErrorBody, FoundDataPoint, IndexItem, InputDataPoint,
+    SearchQuery, SearchResult, ShardInfo, ShardItem, Vector,
+};
+pub use upload::{UploadError, parse_upload};
+pub(crate) use write::search_results;

@@ -1,0 +1,76 @@
+//! From the types of `vektonn-core` to JSON shapes.
+
+use vektonn_core::{self as core, StoredVector};
+
+use super::schema::{Attribute, AttributeValue, Coordinates, FoundDataPoint, Indices, SearchResult, Vector};
+
+/// One result for each query vector, in their order.
+pub(crate) fn search_results(
+    query_vectors: Vec<core::Vector>,
+    found: Vec<Vec<core::FoundDataPoint>>,
+) -> Vec<SearchResult> {
+    let result = |(query_vector, found): (core::Vector, _)| SearchResult {
+        query_vector: query_vector.into(),
+        nearest_data_points: found_data_points(found),
+    };
+    query_vectors.into_iter().zip(found).map(result).collect()
+}
+
+/// The neighbours of one query vector.
+fn found_data_points(found: Vec<core::FoundDataPoint>) -> Vec<FoundDataPoint> {
+    let found_data_point = |found: core::FoundDataPoint| FoundDataPoint {
+        vector: found.vector.map(Vector::from),
+        attributes: found.attributes.into_iter().map(Attribute::from).collect(),
+        // JSON has no infinity.
+        distance: found.distance.clamp(f32::MIN, f32::MAX),
+    };
+    found.into_iter().map(found_data_point).collect()
+}
+
+impl From<core::Vector> for Vector {
+    fn from(vector: core::Vector) -> Self {
+        match vector {
+            core::Vector::Dense { coordinates } => Self {
+                is_sparse: false,
+                coordinates: Coordinates::Asked(coordinates),
+                coordinate_indices: None,
+            },
+            core::Vector::Sparse { coordinates, coordinate_indices } => Self {
+                is_sparse: true,
+                coordinates: Coordinates::Asked(coordinates),
+                coordinate_indices: Some(Indices::Asked(coordinate_indices)),
+            },
+        }
+    }
+}
+
+impl From<StoredVector> for Vector {
+    fn from(vector: StoredVector) -> Self {
+        match vector {
+            StoredVector::Dense(vector) => Self {
+                is_sparse: false,
+                coordinates: Coordinates::Stored(vector.as_slice().to_vec()),
+                coordinate_indices: None,
+            },
+            StoredVector::Sparse(vector) => Self {
+                is_sparse: true,
+                coordinates: Coordinates::Stored(vector.values().to_vec()),
+                coordinate_indices: Some(Indices::Stored(vector.indices().to_vec())),
+            },
+        }
+    }
+}
+
+impl From<core::Attribute> for Attribute {
+    fn from(attribute: core::Attribute) -> Self {
+        let value = match attribute.value {
+            core::AttributeValue::String(value) => AttributeValue::String(value),
+            core::AttributeValue::Guid(value) => AttributeValue::Guid(value.to_string()),
+            core::AttributeValue::Bool(value) => AttributeValue::Bool(value),
+            core::AttributeValue::Int64(value) => AttributeValue::Int64(value),
+            core::AttributeValue::Float64(value) => AttributeValue::Float64(value),
+            core::AttributeValue::DateTime(value) => AttributeValue::DateTime(value.to_string()),
+        };
+        Self { key: attribute.key, value }
+    }
+}

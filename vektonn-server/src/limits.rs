@@ -1,0 +1,42 @@
+//! How much one request, and all of them together, may ask for. Every limit can be set on the command line.
+
+use clap::Args;
+
+/// The server's limits.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Limits {
+    /// Bytes of a request's body
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+    pub(crate) body_bytes_max: usize,
+    /// Neighbours per query vector
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
+    pub(crate) k_max: usize,
+    /// Query vectors of one search
+    #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
+    pub(crate) query_vectors_max: usize,
+    /// Requests at the same time
+    #[arg(long, value_name = "COUNT", default_value_t = 1024)]
+    pub(crate) requests_max: usize,
+    /// Searches that run or wait for a CPU
+    #[arg(long, value_name = "COUNT", default_value_t = 512)]
+    pub(crate) searches_max: usize,
+    /// Seconds a client may take to send a request's headers
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub(crate) header_timeout_s: u64,
+    /// Seconds a client may take to send a request's body, or leave a pause in it
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) body_pause_s_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            limits: Limits,
+        }
+        // The defaults stand in one place: the attributes above.
+        <Alone as clap::Parser>::parse_from(["limits"]).limits
+    }
+}

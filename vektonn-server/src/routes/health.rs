@@ -1,0 +1,122 @@
+//! Is the server alive, and does it serve?
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use vektonn_kafka::lifecycle::{ShardFollower, ShardState};
+
+use crate::app::App;
+use crate::error::{ApiError, json_response};
+
+/// The commit that the program was built from, if its build knew it.
+const COMMIT: &str = match option_env!("VEKTONN_COMMIT_HASH") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// A shard that lags by no more than this is ready.
+const READY_LAG_RECORDS_MAX: u64 = 10_000;
+
+/// The published status: `Init` while shards catch up, `Warn` when one cannot follow, else `Ok`.
+pub(crate) async fn ping(State(app): State<Arc<App>>) -> Response {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Ping {
+        status: &'static str,
+    }
+
+    let shards = app.shards.all();
+    let status = if shards.iter().any(|shard| !shard.is_serving()) {
+        "Init"
+    } else if shards.iter().any(|shard| matches!(shard.state(), ShardState::Failed(_))) {
+        "Warn"
+    } else {
+        "Ok"
+    };
+    json_response(&Ping { status })
+}
+
+/// The published version.
+pub(crate) async fn version() -> Response {
+    #[derive(Serialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Version {
+        commit_hash: &'static str,
+    }
+
+    json_response(&Version { commit_hash: COMMIT })
+}
+
+/// The process answers.
+pub(crate) async fn healthz() -> Response {
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+    }
+
+    json_response(&Health { status: "ok" })
+}
+
+/// Whether all shards serve and are up to date, and how each of them is.
+pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
+    #[derive(Serialize)]
+    struct Readiness {
+        shards: Vec<ShardReadiness>,
+    }
+
+    let shards: Vec<_> = app.shards.all().iter().map(|shard| ShardReadiness::of(shard)).collect();
+    let waiting: Vec<String> =
+        shards.iter().filter(|shard| !shard.ready).map(ShardReadiness::message).collect();
+    if waiting.is_empty() {
+        return json_response(&Readiness { shards });
+    }
+    ApiError::with_messages(StatusCode::SERVICE_UNAVAILABLE, waiting).into_response()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ShardReadiness {
+    index_name: String,
+    index_version: String,
+    shard_id: String,
+    ready: bool,
+    state: String,
+    lag_records: BTreeMap<String, u64>,
+    /// Skipped records by reason, and the last few of them.
+    bad_records: BTreeMap<&'static str, u64>,
+    recent_bad_records: Vec<String>,
+}
+
+impl ShardReadiness {
+    fn of(follower: &ShardFollower) -> Self {
+        let lag = follower.lag();
+        let bad = follower.bad_records();
+        let keeps_up = lag.values().sum::<u64>() <= READY_LAG_RECORDS_MAX;
+        Self {
+            index_name: follower.index_id().name.clone(),
+            index_version: follower.index_id().version.clone(),
+            shard_id: follower.shard_id().to_owned(),
+            ready: follower.state() == ShardState::Ready && keeps_up,
+            state: follower.state().to_string(),
+            lag_records: lag,
+            bad_records: bad.counts,
+            recent_bad_records: bad
+                .recent
+                .iter()
+                .map(|bad| format!("{} @ {}: {}", bad.topic, bad.offset, bad.message))
+                .collect(),
+        }
+    }
+
+    fn message(&self) -> String {
+        let lag: u64 = self.lag_records.values().sum();
+        format!(
+            "Shard '{}' of index {} {} is not ready: it is {}, {lag} records behind",
+            self.shard_id, self.index_name, self.index_version, self.state
+        )
+    }
+}
