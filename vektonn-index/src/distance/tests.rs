@@ -119,6 +119,33 @@ proptest! {
     }
 }
 
+/// Every length of a tail, with every number of rows left over from a group.
+#[test]
+fn same_bits_in_every_dimension() {
+    // Any sequence that mixes signs, magnitudes and denormals will do: bits of a multiplicative hash.
+    let value = |i: usize| {
+        let bits = (i as u32).wrapping_mul(0x9e37_79b9).rotate_left(9);
+        let moderate = f32::from_bits(bits & 0x8fff_ffff | 0x3000_0000);
+        if bits.is_multiple_of(16) { f32::from_bits(bits & 0x807f_ffff) } else { moderate }
+    };
+    for dimension in 1..=300 {
+        let query: Vec<f32> = (0..dimension).map(value).collect();
+        let block: Vec<f32> = (0..9 * dimension).map(|i| value(i + 1000)).collect();
+        for rows in [1, 2, 3, 9] {
+            let raw = |kernels: &DenseKernels| {
+                let mut out = [[0.0; 9]; 2];
+                kernels.dot_many(&query, &block, dimension, &mut out[0][..rows]);
+                kernels.l2_many(&query, &block, dimension, &mut out[1][..rows]);
+                out.map(|out| out.map(f32::to_bits))
+            };
+            let expected = raw(&scalar());
+            for kernels in supported() {
+                assert_eq!(raw(kernels), expected, "{kernels:?}, {rows} rows of dimension {dimension}");
+            }
+        }
+    }
+}
+
 #[test]
 fn golden_values() {
     for kernels in supported() {
