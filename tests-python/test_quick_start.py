@@ -8,6 +8,7 @@ import contextlib
 import importlib.metadata
 import io
 import os
+import pathlib
 import re
 
 import pytest
@@ -33,6 +34,16 @@ def address():
         lambda: client.search("QuickStart.Index", "1.0", query)[0].nearest_data_points,
         lambda found: found == [],
     )
+
+
+def run_blocks(readme, address):
+    """Runs the Python blocks of a Markdown text as one program; returns the lines that it prints."""
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    program = "\n".join(blocks).replace("http://localhost:8081", address)
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        exec(compile(program, "README", "exec"), {})
+    return output.getvalue().splitlines()
 
 
 def test_the_quick_start_prints_its_documented_output(address, capsys):
@@ -72,16 +83,17 @@ def test_the_quick_start_prints_its_documented_output(address, capsys):
 
 def test_the_clients_own_readme_runs_as_it_is(address):
     readme = importlib.metadata.metadata("vektonn").get_payload()
-    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert len(blocks) == 4
-    program = "\n".join(blocks).replace("http://localhost:8081", address)
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
-        exec(compile(program, "README", "exec"), {})
-
-    heading, *found = output.getvalue().splitlines()
+    heading, *found = run_blocks(readme, address)
     assert heading == "For query vector [1.2, 3.4] 10 nearest data points are:"
     assert len(found) == 1
     line, distance = found[0].rsplit(" = ", 1)
     assert line == ' - "sample data point" with id = 1, vector = [3.14, 2.71], distance'
     assert float(distance) == pytest.approx((3.14 - 1.2) ** 2 + (2.71 - 3.4) ** 2, rel=1e-6)
+
+
+def test_this_repositorys_readme_runs_as_it_is(address):
+    readme = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    output = run_blocks(readme, address)
+    assert len(output) == 1
+    assert "sample data point" in output[0]
+    assert "coordinates=[3.14, 2.71]" in output[0]

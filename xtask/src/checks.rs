@@ -31,12 +31,28 @@ pub(crate) fn tests() -> Result<()> {
     run(cargo().args(["test", "--workspace", "--all-features"]))
 }
 
+/// What the loom tests are compiled with: one optimised model checker, everything else as fast to compile as can be.
+const LOOM_PROFILE: [&str; 3] = [
+    r#"profile.dev.package."*".opt-level=0"#,
+    "profile.dev.package.loom.opt-level=2",
+    "profile.dev.package.generator.opt-level=2",
+];
+
+/// How often a thread may be interrupted where it need not be. Without a bound the exploration takes hours; loom's
+/// documentation recommends 2 or 3, which finds nearly every mistake.
+const LOOM_PREEMPTIONS_MAX: &str = "3";
+
 /// Loom explores the interleavings of the store's publication and slot reuse.
 ///
 /// `--cfg loom` changes every crate's fingerprint, so it has a target directory of its own.
 pub(crate) fn loom() -> Result<()> {
     run(cargo()
         .args(["test", "--package", "vektonn-index", "--lib", "loom"])
+        .args(LOOM_PROFILE.iter().flat_map(|setting| ["--config", setting]))
         .env("RUSTFLAGS", "--cfg loom")
+        .env(
+            "LOOM_MAX_PREEMPTIONS",
+            std::env::var("LOOM_MAX_PREEMPTIONS").as_deref().unwrap_or(LOOM_PREEMPTIONS_MAX),
+        )
         .env("CARGO_TARGET_DIR", target_dir().join("loom")))
 }

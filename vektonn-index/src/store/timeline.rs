@@ -7,7 +7,7 @@
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, sequential};
 
 /// The batches of one index, or of all splits of one shard.
 pub(crate) struct Timeline {
@@ -55,6 +55,7 @@ impl Timeline {
             let epoch = self.epoch.load(Ordering::SeqCst);
             let readers = &self.readers[(epoch & 1) as usize].0;
             readers.fetch_add(1, Ordering::SeqCst);
+            sequential();
             // If the epoch moved on between the two lines above, this reader was not counted in time.
             if self.epoch.load(Ordering::SeqCst) == epoch {
                 // Read after the epoch: a reader of epoch `e` must see every batch published before `e` began.
@@ -80,6 +81,7 @@ impl Timeline {
     /// Moves the epoch on if no reader is left in the one before it. Only a writer calls this.
     fn advance(&self) {
         let epoch = self.epoch.load(Ordering::Relaxed);
+        sequential();
         // Acquire pairs with the release of `Pin::drop`: the reads of those readers are over.
         if self.readers[((epoch + 1) & 1) as usize].0.load(Ordering::SeqCst) == 0 {
             self.epoch.store(epoch + 1, Ordering::SeqCst);
