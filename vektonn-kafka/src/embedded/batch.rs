@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fjall::PersistMode;
 
 use super::entries::{self, Latest};
-use super::log::Storage;
+use super::log::{Storage, describe};
 use crate::topic_table::TopicState;
 
 /// Records to be written, and earlier ones of their keys to be removed.
@@ -115,7 +115,7 @@ pub(super) fn old_tombstones(
 ) -> Result<Vec<OldTombstone>, String> {
     let mut found = Vec::new();
     for entry in storage.tombstones.prefix(topic.to_be_bytes()).take(count_max) {
-        let (log_key, value) = entry.into_inner().map_err(|e| e.to_string())?;
+        let (log_key, value) = entry.into_inner().map_err(|e| describe(&e))?;
         let (Some(offset), Some((written, key))) =
             (entries::log_key_offset(&log_key), entries::decode_tombstone(&value))
         else {

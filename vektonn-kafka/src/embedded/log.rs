@@ -40,6 +40,18 @@ pub(super) struct EmbeddedLog {
     directory: DataDirectory,
 }
 
+/// What the storage engine has to say, in words.
+pub(super) fn describe(error: &fjall::Error) -> String {
+    match error {
+        fjall::Error::Io(error) => error.to_string(),
+        fjall::Error::Storage(fjall::LsmError::Io(error)) => error.to_string(),
+        fjall::Error::Poisoned => {
+            "the storage engine failed in the background, its log line says why".to_owned()
+        }
+        other => format!("{other:?}"),
+    }
+}
+
 impl Storage {
     fn open(log_dir: &Path, options: &EmbeddedOptions) -> fjall::Result<Self> {
         let db = Database::builder(log_dir)
@@ -69,7 +81,7 @@ impl Storage {
     fn load_topics(&self) -> Result<Vec<TopicState>, String> {
         let mut topics = Vec::new();
         for entry in self.topics.iter() {
-            let (name, value) = entry.into_inner().map_err(|e| e.to_string())?;
+            let (name, value) = entry.into_inner().map_err(|e| describe(&e))?;
             topics.push(entries::decode_topic(&name, &value).ok_or("an entry in 'topics' is unreadable")?);
         }
         topics.sort_unstable_by_key(|topic| topic.number);
@@ -81,7 +93,7 @@ impl Storage {
 
     /// The latest record of a key, in the form of [`entries::latest_key`].
     pub(super) fn latest(&self, latest_key: &[u8]) -> Result<Option<Latest>, String> {
-        match self.latest.get(latest_key).map_err(|e| e.to_string())? {
+        match self.latest.get(latest_key).map_err(|e| describe(&e))? {
             None => Ok(None),
             Some(bytes) => match entries::decode_latest(&bytes) {
                 Some(latest) => Ok(Some(latest)),
@@ -94,7 +106,7 @@ impl Storage {
 impl EmbeddedLog {
     pub(super) fn open(dir: &Path, options: &EmbeddedOptions) -> Result<Self, OpenError> {
         let storage_error = |why: String| OpenError::Storage { dir: dir.to_owned(), why };
-        let open = |log_dir: &Path| Storage::open(log_dir, options).map_err(|e| storage_error(e.to_string()));
+        let open = |log_dir: &Path| Storage::open(log_dir, options).map_err(|e| storage_error(describe(&e)));
         let directory = DataDirectory::open(dir, |log_dir| open(log_dir).map(drop))?;
         journal::repair(&directory.log())?;
         let storage = open(&directory.log())?;
@@ -128,7 +140,7 @@ impl LocalLog for EmbeddedLog {
         let mut bytes = 0;
         // A snapshot, because a batch must be seen whole or not at all.
         for entry in self.storage.db.snapshot().range(&self.storage.log, range) {
-            let (key, value) = entry.into_inner().map_err(|e| TailError::Storage { why: e.to_string() })?;
+            let (key, value) = entry.into_inner().map_err(|e| TailError::Storage { why: describe(&e) })?;
             let offset = entries::log_key_offset(&key).ok_or_else(|| damaged(from, "unreadable key"))?;
             if records.len() == EVENT_RECORDS_MAX || bytes > EVENT_BYTES_MAX {
                 return Ok((records, offset));

@@ -10,7 +10,7 @@ use vektonn_core::{Position, TopicPosition};
 
 use super::EmbeddedOptions;
 use super::batch::{self, LogBatch};
-use super::log::EmbeddedLog;
+use super::log::{EmbeddedLog, describe};
 use super::queue::{Job, Next, Queue, Reply, record_bytes};
 use crate::topic_table::TopicState;
 use crate::{AppendError, AppendFailure, RecordOutcome};
@@ -189,8 +189,9 @@ impl Writer {
 
     /// Stops all writing: after a failed sync nobody knows what is on the disk.
     fn stop(&self, error: &fjall::Error) -> Fault {
-        tracing::error!(dir = %self.log.dir().display(), %error, "a write failed, writes are stopped");
-        let failure = AppendFailure::WritesStopped { why: error.to_string() };
+        let why = describe(error);
+        tracing::error!(dir = %self.log.dir().display(), why, "a write failed, writes are stopped");
+        let failure = AppendFailure::WritesStopped { why };
         for job in self.queue.refuse(failure.clone()) {
             // Nobody waiting for the reply is fine.
             let _ = job.reply.send(Err(AppendError::all_failed(failure.clone(), job.records.len())));
