@@ -330,3 +330,142 @@ fn error_messages(status: StatusCode, url: &str, body: &str) -> Vec<String> {
         }
     }
 }
+
+/// A server in this process, for tests of what talks to one.
+#[cfg(test)]
+pub(crate) mod testing {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+    use std::path::PathBuf;
+
+    use tempfile::TempDir;
+
+    use super::{Client, Query, Vector};
+    use crate::limits::Limits;
+    use crate::server::{self, RunningServer, ServeOptions};
+
+    const DATA_SOURCE: &str = "
+vectorDimension: 2
+vectorsAreSparse: false
+attributeValueTypes: {Id: Int64, Name: String}
+permanentAttributes: [Id]";
+    const INDEX: &str = "
+dataSourceId: {name: Places, version: 1.0}
+indexAlgorithm: {type: Dense.L2}
+idAttributes: [Id]
+shardsById: {All: {}}";
+
+    /// A server with a data source `Places` and an index `Places.L2` on it, both of version 1.0.
+    pub(crate) struct TestServer {
+        pub(crate) url: String,
+        pub(crate) directory: TempDir,
+        running: RunningServer,
+    }
+
+    impl TestServer {
+        pub(crate) async fn start() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let config = directory.path().join("config");
+            for (parent, text) in [("data-sources/Places", DATA_SOURCE), ("indices/Places.L2", INDEX)] {
+                fs::create_dir_all(config.join(parent)).unwrap();
+                fs::write(config.join(parent).join("1.0.yaml"), text).unwrap();
+            }
+            let (data, address) = (directory.path().join("data"), ("127.0.0.1".to_owned(), 0));
+            let running = server::start(ServeOptions { config, data, address, limits: Limits::default() })
+                .await
+                .unwrap();
+            Self { url: format!("http://{}", running.local_addr), directory, running }
+        }
+
+        pub(crate) fn client(&self) -> Client {
+            Client::new(&self.url).unwrap()
+        }
+
+        /// Writes a file beside the server's.
+        pub(crate) fn file(&self, text: &str) -> PathBuf {
+            let path = self.directory.path().join("input");
+            fs::write(&path, text).unwrap();
+            path
+        }
+
+        /// Uploads points with ids from 1 at (id, 0), each named after its id, and waits until searches see them.
+        pub(crate) async fn upload_places(&self, count: u32) {
+            let points: Vec<String> = (1..=count).map(place).collect();
+            let client = self.client();
+            let written = client.upload(("Places", "1.0"), format!("[{}]", points.join(","))).await.unwrap();
+            let query = Query::nearest(vec![Vector::dense(vec![0.0, 0.0])], 1);
+            client.search(("Places.L2", "1.0"), &query, &written).await.unwrap();
+        }
+
+        /// Waits until the index has so many points.
+        pub(crate) async fn wait_for_points(&self, count: u64) {
+            while self.client().indices().await.unwrap()[0].shards[0].data_points_count != count {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+
+        pub(crate) async fn stop(self) {
+            self.running.shutdown().await;
+        }
+    }
+
+    /// The JSON of a data point.
+    pub(crate) fn place(id: u32) -> String {
+        format!(
+            r#"{{"attributes": [{{"key": "Id", "value": {{"int64": {id}}}}}, {{"key": "Name", "value": {{"string": "place {id}"}}}}], "vector": {{"isSparse": false, "coordinates": [{id}, 0]}}}}"#
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn refusal(status: StatusCode, body: &str) -> String {
+        ClientError::Refused { status, messages: error_messages(status, "http://x/y", body) }.to_string()
+    }
+
+    #[test]
+    fn errors_are_readable() {
+        let body = r#"{"errorMessages": ["K must be positive", "At least one query vector is required"]}"#;
+        let lines = "K must be positive\nAt least one query vector is required";
+        assert_eq!(refusal(StatusCode::BAD_REQUEST, body), lines);
+        let proxy = refusal(StatusCode::BAD_GATEWAY, "<html>");
+        assert_eq!(proxy, "http://x/y answered 502 Bad Gateway <html>");
+        assert_eq!(refusal(StatusCode::NOT_FOUND, ""), "http://x/y answered 404 Not Found");
+    }
+
+    #[test]
+    fn urls_are_checked() {
+        for url in ["127.0.0.1:8081", "https://somewhere", "mailto:x", ""] {
+            assert!(matches!(Client::new(url), Err(ClientError::BadUrl { .. })), "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let error = Client::new(&url).unwrap().indices().await.unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("no Vektonn server answers at {url}")) && !error.contains('\n'),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn values_are_written_as_the_api_takes_them() {
+        let point = Point {
+            attributes: vec![Attribute::int64("Id", 7), Attribute::string("Name", "x")],
+            vector: Vector::sparse([(3, 0.5)]),
+        };
+        let json = serde_json::to_string(&point).unwrap();
+        let expected = concat!(
+            r#"{"attributes":[{"key":"Id","value":{"int64":7}},{"key":"Name","value":{"string":"x"}}],"#,
+            r#""vector":{"isSparse":true,"coordinates":[0.5],"coordinateIndices":[3]}}"#
+        );
+        assert_eq!(json, expected);
+    }
+}

@@ -100,3 +100,27 @@ fn table(titles: &[&str]) -> Table {
         .set_header(titles.to_vec());
     table
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::client::testing::TestServer;
+
+    #[tokio::test]
+    async fn everything_is_listed() {
+        let server = TestServer::start().await;
+        server.upload_places(1234).await;
+        let url = server.url.clone();
+        let tables = info(&InfoArgs { url: url.clone(), json: false }).await.unwrap();
+        for expected in
+            ["Places", "dense, 2", "Id*: Int64, Name: String", "Places.L2", "Dense.L2", "ready", "1,234"]
+        {
+            assert!(tables.contains(expected), "no {expected} in\n{tables}");
+        }
+        let json: Value = serde_json::from_str(&info(&InfoArgs { url, json: true }).await.unwrap()).unwrap();
+        assert_eq!(json["dataSources"][0]["vectorDimension"], 2);
+        assert_eq!(json["indices"][0]["shards"][0]["dataPointsCount"], 1234);
+        server.stop().await;
+    }
+}

@@ -140,3 +140,82 @@ fn coordinates(vector: &Vector) -> String {
     let more = if vector.coordinates.len() > shown.len() { ", ..." } else { "" };
     format!("[{}{more}]", shown.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::client::testing::TestServer;
+
+    fn args(server: &TestServer, vector: Option<&str>) -> SearchArgs {
+        SearchArgs {
+            url: server.url.clone(),
+            index: "Places.L2".to_owned(),
+            version: "1.0".to_owned(),
+            k: None,
+            vector: vector.map(str::to_owned),
+            query: None,
+            vectors: false,
+            json: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn the_nearest_are_shown() {
+        let server = TestServer::start().await;
+        assert_eq!(search(&args(&server, Some("[0, 0]"))).await.unwrap(), "Nothing found.");
+        server.upload_places(20).await;
+
+        let table = search(&args(&server, Some("[4.2, 0]"))).await.unwrap();
+        assert_eq!(table.matches("place ").count(), 10, "{table}");
+        assert!(table.lines().nth(3).unwrap().contains("place 4") && !table.contains("[4, 0]"), "{table}");
+
+        let shorter = SearchArgs { k: Some(2), vectors: true, ..args(&server, Some("[4, 1]")) };
+        let table = search(&shorter).await.unwrap();
+        assert!(table.matches("place ").count() == 2 && table.contains("[4, 0]"), "{table}");
+
+        let json = search(&SearchArgs { json: true, ..shorter }).await.unwrap();
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json[0]["nearestDataPoints"][0]["distance"], 1.0);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_query_file_is_asked_as_it_is() {
+        let server = TestServer::start().await;
+        server.upload_places(20).await;
+        let vectors =
+            r#"[{"isSparse": false, "coordinates": [1, 0]}, {"isSparse": false, "coordinates": [9, 0]}]"#;
+        let query = Some(server.file(&format!(r#"{{"QueryVectors": {vectors}, "K": 3}}"#)));
+        let from_file = SearchArgs { query, ..args(&server, None) };
+        let tables = search(&from_file).await.unwrap();
+        assert!(tables.contains("Query vector 2") && tables.matches("place ").count() == 6, "{tables}");
+        let tables = search(&SearchArgs { k: Some(1), ..from_file }).await.unwrap();
+        assert_eq!(tables.matches("place ").count(), 2, "{tables}");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_told() {
+        let server = TestServer::start().await;
+        let told = async |args: SearchArgs| format!("{:#}", search(&args).await.unwrap_err());
+        let unknown = SearchArgs { index: "Nowhere".to_owned(), ..args(&server, Some("[1, 2]")) };
+        assert_eq!(told(unknown).await, "Index IndexId { Name = Nowhere, Version = 1.0 } does not exist");
+        let wrong = "Vector coordinates must have dimension: 2";
+        assert_eq!(told(args(&server, Some("[1]"))).await, wrong);
+        let not_json = told(args(&server, Some("[1,"))).await;
+        assert!(not_json.starts_with("--vector: '[1,' is not JSON: "), "{not_json}");
+        let text = told(args(&server, Some("\"x\""))).await;
+        assert!(text.starts_with("--vector: expected a list of coordinates"), "{text}");
+        let list = SearchArgs { query: Some(server.file("[1]")), ..args(&server, None) };
+        assert!(told(list).await.starts_with("expected a search query"));
+        server.stop().await;
+    }
+
+    #[test]
+    fn long_vectors_are_cut() {
+        assert_eq!(coordinates(&Vector::dense(vec![0.5; 8])), format!("[{}]", ["0.5"; 8].join(", ")));
+        assert_eq!(coordinates(&Vector::dense(vec![1.0; 9])), "[1, 1, 1, 1, 1, 1, 1, 1, ...]");
+        assert_eq!(coordinates(&Vector::sparse([(3, 0.5), (7, 2.0)])), "[3: 0.5, 7: 2]");
+    }
+}

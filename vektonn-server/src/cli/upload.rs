@@ -177,3 +177,71 @@ fn open(file: &Path) -> Result<(Box<dyn BufRead>, ProgressBar)> {
     let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {msg} {eta} left")?;
     Ok((Box::new(BufReader::new(opened)), ProgressBar::new(bytes).with_style(style)))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::client::testing::{TestServer, place};
+
+    async fn upload_to(server: &TestServer, data_source: &str, lines: &[String]) -> Result<u64> {
+        let file = server.file(&lines.join("\n"));
+        let (url, batch) = (server.url.clone(), NonZeroUsize::new(10).unwrap());
+        upload(&UploadArgs {
+            file,
+            url,
+            data_source: data_source.to_owned(),
+            version: "1.0".to_owned(),
+            batch,
+        })
+        .await
+    }
+
+    fn places(count: u32) -> Vec<String> {
+        (1..=count).map(place).collect()
+    }
+
+    #[tokio::test]
+    async fn all_lines_arrive() {
+        let server = TestServer::start().await;
+        let mut lines = places(25);
+        lines.insert(3, "  ".to_owned());
+        assert_eq!(upload_to(&server, "Places", &lines).await.unwrap(), 25);
+        server.wait_for_points(25).await;
+
+        let deletion = place(7)
+            .replace(r#""vector": {"isSparse": false, "coordinates": [7, 0]}"#, r#""isDeleted": true"#);
+        assert_eq!(upload_to(&server, "Places", &[deletion]).await.unwrap(), 1);
+        server.wait_for_points(24).await;
+        assert_eq!(upload_to(&server, "Places", &[]).await.unwrap(), 0);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_refused_line_is_named_and_the_lines_before_it_are_stored() {
+        let server = TestServer::start().await;
+        for (line, reason) in [
+            (r#"{"attributes": [], "isDeleted": false}"#, "All attributes defined for data source"),
+            (r#"{"attributes": "#, "not JSON: EOF while parsing a value at column "),
+            ("[1, 2]", "expected one data point"),
+        ] {
+            let mut lines = places(25);
+            lines[16] = line.to_owned();
+            let error = upload_to(&server, "Places", &lines).await.unwrap_err().to_string();
+            assert!(error.contains("input, line 17: ") && error.contains(reason), "{error}");
+            assert!(error.contains("(16 data points were uploaded before it)"), "{error}");
+            server.wait_for_points(16).await;
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_not_about_a_line_is_told_once() {
+        let server = TestServer::start().await;
+        let error = upload_to(&server, "Nowhere", &places(3)).await.unwrap_err().to_string();
+        let expected = "Data source DataSourceId { Name = Nowhere, Version = 1.0 } does not exist \
+                        (0 data points were uploaded before)";
+        assert_eq!(error, expected);
+        server.stop().await;
+    }
+}
