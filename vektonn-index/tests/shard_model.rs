@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use vektonn_core::{
-    Attribute, AttributeValue, Change, DataPoint, DataSourceId, DataSourceMeta, FoundDataPoint, IndexId, IndexMeta,
-    SearchQuery, StoredVector, Tombstone, Vector, codec,
+    Attribute, AttributeValue, Change, DataPoint, DataSourceId, DataSourceMeta, FoundDataPoint, IndexId,
+    IndexMeta, SearchQuery, StoredVector, Tombstone, Vector, codec,
 };
 use vektonn_index::shard::Shard;
 
@@ -70,8 +70,11 @@ fn vector(sparse: bool, coordinates: &[f64]) -> Vector {
         return Vector::dense(coordinates);
     }
     // Indices in descending order: the shard must sort them.
-    let (indices, values): (Vec<i32>, Vec<f64>) =
-        (0..DIMENSION as i32).zip(coordinates.iter().copied()).filter(|&(_, value)| value != 0.0).rev().unzip();
+    let (indices, values): (Vec<i32>, Vec<f64>) = (0..DIMENSION as i32)
+        .zip(coordinates.iter().copied())
+        .filter(|&(_, value)| value != 0.0)
+        .rev()
+        .unzip();
     Vector::sparse(values, indices)
 }
 
@@ -181,7 +184,11 @@ fn compare<'m>(
     prop_assert_eq!(found.len(), expected.len());
     for (found, (_, attributes, distance, coordinates)) in found.iter().zip(expected) {
         prop_assert_eq!(&found.attributes, &attributes);
-        prop_assert!((f64::from(found.distance) - distance).abs() < 1e-5, "{} is not {distance}", found.distance);
+        prop_assert!(
+            (f64::from(found.distance) - distance).abs() < 1e-5,
+            "{} is not {distance}",
+            found.distance
+        );
         let stored = match found.vector.as_ref().unwrap() {
             StoredVector::Dense(vector) => vector.as_slice().iter().map(|&x| f64::from(x)).collect(),
             StoredVector::Sparse(vector) => {

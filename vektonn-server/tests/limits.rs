@@ -1,0 +1,133 @@
+//! Limits, and an orderly end.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use common::Server;
+
+fn quick_start() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quick-start")
+}
+
+const UPLOAD: &str = "/api/v1/upload/QuickStart.Source/1.0";
+const SEARCH: &str = "/api/v1/search/QuickStart.Index/1.0";
+
+fn point(id: i64) -> String {
+    format!(
+        r#"{{"attributes": [{{"key": "id", "value": {{"int64": {id}}}}}, {{"key": "payload", "value": {{"string": "p"}}}}],
+             "vector": {{"isSparse": false, "coordinates": [{id}, 0.5]}}}}"#
+    )
+}
+
+#[test]
+fn a_body_over_the_limit_is_413_and_nothing_is_stored() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &["--body-bytes-max", "1000"]);
+    let points: Vec<_> = (0..20).map(point).collect();
+    let response = server.post(UPLOAD, &format!("[{}]", points.join(",")));
+    assert_eq!(response.status, 413);
+    assert_eq!(response.body, r#"{"errorMessages":["The body must not be larger than 1000 bytes"]}"#);
+    let response =
+        server.request("GET /api/v1/indices/QuickStart.Index/1.0/shards/SingleShard/info", &[], b"");
+    assert!(response.body.contains(r#""dataPointsCount":0"#), "{response:?}");
+}
+
+#[test]
+fn query_vectors_and_k_over_the_limit_are_400() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &["--k-max", "5", "--query-vectors-max", "2"]);
+    let search = |k: u32, vectors: usize| {
+        let vectors = vec![r#"{"coordinates": [1, 2]}"#; vectors].join(",");
+        server.post(SEARCH, &format!(r#"{{"k": {k}, "queryVectors": [{vectors}]}}"#))
+    };
+    assert_eq!(search(5, 2).status, 200);
+    assert_eq!(search(6, 2).body, r#"{"errorMessages":["K must not be larger than 5, got 6"]}"#);
+    assert_eq!(search(5, 3).body, r#"{"errorMessages":["At most 2 query vectors are allowed, got 3"]}"#);
+}
+
+#[test]
+fn a_client_that_stops_sending_does_not_hold_its_place_for_ever() {
+    let data = tempfile::tempdir().unwrap();
+    let server =
+        Server::start(&quick_start(), data.path(), &["--body-pause-s-max", "1", "--header-timeout-s", "1"]);
+    let mut slow = TcpStream::connect(&server.address).unwrap();
+    slow.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n["
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    let mut answer = [0; 1000];
+    let read = slow.read(&mut answer).unwrap();
+    assert!(String::from_utf8_lossy(&answer[..read]).starts_with("HTTP/1.1 408"));
+
+    let mut silent = TcpStream::connect(&server.address).unwrap();
+    silent.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    silent.write_all(b"POST ").unwrap();
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_request_that_runs_when_the_server_is_told_to_stop_is_answered() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&quick_start(), data.path(), &[]);
+    let body = format!("[{}]", point(1));
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let head = format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&body.as_bytes()[..10]).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let stopped = std::process::Command::new("kill").arg(server.process_id().to_string()).status().unwrap();
+    assert!(stopped.success());
+    std::thread::sleep(Duration::from_millis(200));
+    stream.write_all(&body.as_bytes()[10..]).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let started = Instant::now();
+    assert!(server.wait().success());
+    assert!(started.elapsed() < Duration::from_secs(10), "it stops soon after");
+    drop(server);
+
+    let server = Server::start(&quick_start(), data.path(), &[]);
+    let response =
+        server.request("GET /api/v1/indices/QuickStart.Index/1.0/shards/SingleShard/info", &[], b"");
+    assert!(response.body.contains(r#""dataPointsCount":1"#), "{response:?}");
+}
+
+#[test]
+fn the_documents_are_served() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &[]);
+    let document = server.request("GET /swagger/v1/swagger.json", &[], b"");
+    let document: serde_json::Value = serde_json::from_str(&document.body).unwrap();
+    for path in
+        ["/api/v1/search/{indexName}/{indexVersion}", "/api/v1/upload/{dataSourceName}/{dataSourceVersion}"]
+    {
+        assert!(document["paths"][path]["post"].is_object(), "{path}");
+    }
+    let page = server.request("GET /index.html", &[], b"");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html")));
+    for file in ["swagger-ui.css", "swagger-ui-bundle.js"] {
+        assert_eq!(server.request(&format!("GET /{file}"), &[], b"").status, 200, "{file}");
+    }
+    assert_eq!(server.post(UPLOAD, &format!("[{}]", point(1))).status, 200);
+    let metrics = server.request("GET /metrics", &[], b"").body;
+    for metric in [
+        "vektonn_shard_points",
+        "vektonn_http_requests_total",
+        "vektonn_shard_lag_records",
+        "vektonn_apply_seconds",
+    ] {
+        assert!(metrics.contains(metric), "{metric} is not in {metrics}");
+    }
+}
