@@ -77,6 +77,7 @@ impl IndexSpec {
 }
 
 /// Rows by slot, searchable. `T` is what the owner keeps with each row.
+#[expect(clippy::large_enum_variant, reason = "there is one for each store, not one for each point")]
 pub(crate) enum VectorIndex<T> {
     Flat(FlatIndex<T>),
     Inverted(InvertedIndex<T>),

@@ -20,6 +20,8 @@
 //!
 //! Distances are smaller for nearer points, everywhere in this crate's [`IndexStore`]: an inner product is
 //! negated. Searches never wait for writers, and see each batch of changes whole or not at all.
+//!
+//! Feature `serde`: results can be serialized.
 
 mod collector;
 mod distance;

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 /// Neighbours are ordered by distance, +infinity last, then by item, so that equal distances always come in the
 /// same order. A final distance is never NaN or -0.0 (see the module `distance`).
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Neighbor<T> {
     /// The final distance.
     pub distance: f32,

@@ -18,8 +18,8 @@ use vektonn_core::{
 };
 
 pub use attributes::MissingAttribute;
-use attributes::{AttributeLayout, Payload};
-use splits::{Split, Splits};
+use attributes::AttributeLayout;
+use splits::{Split, SplitChange, Splits};
 
 use crate::distance::InstructionSet;
 use crate::index::{IndexSpec, SpecError};
@@ -126,7 +126,7 @@ pub struct SplitStats {
 /// A change, ready to be applied to its split.
 struct Prepared {
     split: Box<[u8]>,
-    change: StoreChange<Box<[u8]>, Payload>,
+    change: SplitChange,
 }
 
 /// A point that was found, in the total order of a shard's points: by id, then by split.

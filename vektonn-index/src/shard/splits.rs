@@ -17,6 +17,7 @@ use crate::store::timeline::{Batch, Timeline};
 
 /// A point's index id (encoded) with its payload.
 type SplitStore = IndexStore<Box<[u8]>, Payload>;
+pub(super) type SplitChange = StoreChange<Box<[u8]>, Payload>;
 
 /// The points of a shard that have the same split attributes.
 pub(super) struct Split {
@@ -78,7 +79,7 @@ impl Splits {
 
     /// Applies changes in their order, each to its split.
     pub(super) fn apply(&self, batch: &Batch<'_>, changes: Vec<Prepared>) -> Result<(), IndexFull> {
-        let mut by_split: HashMap<Box<[u8]>, Vec<StoreChange<Box<[u8]>, Payload>>> = HashMap::new();
+        let mut by_split: HashMap<_, Vec<SplitChange>> = HashMap::new();
         for Prepared { split, change } in changes {
             by_split.entry(split).or_default().push(change);
         }
