@@ -137,7 +137,7 @@ pub(crate) struct DataSourceItem {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) vectors_are_sparse: bool,
-    pub(crate) vector_dimension: usize,
+    pub(crate) vector_dimension: u64,
     /// Types by key.
     pub(crate) attribute_value_types: IndexMap<String, String>,
     pub(crate) permanent_attributes: Vec<String>,

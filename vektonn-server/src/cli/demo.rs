@@ -41,6 +41,8 @@ pub(crate) struct DemoArgs {
 
 /// Starts the server, shows the demo, and stops the server when the user has seen enough.
 pub(crate) async fn run(args: DemoArgs) -> Result<()> {
+    // Before anything else, so that a temporary directory is removed even if the user leaves at once.
+    let leaving = tokio::spawn(shutdown::requested());
     let directory = Directory::open(args.data)?;
     demo::write_files(directory.path())?;
     let server = server::start(ServeOptions {
@@ -53,7 +55,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let url = format!("http://{}", server.local_addr);
     let shown = tokio::select! {
         shown = show(&url, args.ask.as_deref(), args.exit) => shown,
-        () = shutdown::requested() => Ok(()),
+        _ = leaving => Ok(()),
     };
     server.shutdown().await;
     shown

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table};
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
@@ -43,44 +43,61 @@ async fn info(args: &InfoArgs) -> Result<String> {
         let (data_sources, indices): (Value, Value) = (data_sources.json()?, indices.json()?);
         return Ok(serde_json::to_string_pretty(&json!({"dataSources": data_sources, "indices": indices}))?);
     }
-    let data_sources = data_source_table(&data_sources.json::<Vec<DataSourceItem>>()?);
-    let indices = index_table(&indices.json::<Vec<IndexItem>>()?);
-    Ok(format!("{data_sources}\n{indices}"))
+    let indices: Vec<IndexItem> = indices.json()?;
+    let data_sources = data_sources.json::<Vec<DataSourceItem>>()?;
+    Ok(data_sources.iter().map(|it| describe(it, &indices)).collect::<Vec<_>>().join("\n\n"))
 }
 
-fn data_source_table(data_sources: &[DataSourceItem]) -> Table {
-    let mut table = table(&["data source", "version", "vectors", "attributes (* permanent)"]);
-    for it in data_sources {
-        let kind = if it.vectors_are_sparse { "sparse" } else { "dense" };
-        let mark = |key| if it.permanent_attributes.contains(key) { "*" } else { "" };
-        let attributes =
-            it.attribute_value_types.iter().map(|(key, kind)| format!("{key}{}: {kind}", mark(key)));
-        let attributes = attributes.collect::<Vec<_>>().join(", ");
-        table.add_row([&it.name, &it.version, &format!("{kind}, {}", it.vector_dimension), &attributes]);
+/// A data source and the indices on it.
+fn describe(source: &DataSourceItem, indices: &[IndexItem]) -> String {
+    let kind = if source.vectors_are_sparse { "sparse" } else { "dense" };
+    let mark = |key| if source.permanent_attributes.contains(key) { "*" } else { "" };
+    let attributes =
+        source.attribute_value_types.iter().map(|(key, kind)| format!("{key}{} {kind}", mark(key)));
+    let title = format!(
+        "Data source {} {}: {kind} vectors of {} dimensions; attributes (* permanent): {}",
+        source.name,
+        source.version,
+        HumanCount(source.vector_dimension),
+        attributes.collect::<Vec<_>>().join(", ")
+    );
+    let is_on_it =
+        |it: &&IndexItem| it.data_source_name == source.name && it.data_source_version == source.version;
+    let indices: Vec<&IndexItem> = indices.iter().filter(is_on_it).collect();
+    if indices.is_empty() {
+        format!("{title}\nNo index.")
+    } else {
+        format!("{title}\n{}", index_table(&indices))
     }
-    table
 }
 
-fn index_table(indices: &[IndexItem]) -> Table {
-    let titles = ["index", "version", "data source", "algorithm", "split by", "shard", "state"];
-    let numbers = ["points", "splits", "memory", "lag", "bad records"];
-    let mut table = table(&[titles.as_slice(), &numbers].concat());
+fn index_table(indices: &[&IndexItem]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    let titles =
+        ["index", "algorithm", "split by", "shard", "state", "points", "memory", "lag", "bad records"];
+    table.set_header(titles);
     for index in indices {
         for shard in &index.shards {
             table.add_row(index_row(index, shard));
         }
     }
+    // On a narrow terminal names stay whole.
+    if let Some(names) = table.column_mut(0) {
+        names.set_constraint(ColumnConstraint::ContentWidth);
+    }
     table
 }
 
 fn index_row(index: &IndexItem, shard: &ShardItem) -> Vec<Cell> {
-    let data_source = format!("{} {}", index.data_source_name, index.data_source_version);
-    let splits = index.split_attributes.join(", ");
-    let texts =
-        [&index.name, &index.version, &data_source, &index.index_algorithm, &splits, &shard.id, &shard.state];
+    let name = format!("{} {}", index.name, index.version);
+    let splits = match index.split_attributes.as_slice() {
+        [] => String::new(),
+        keys => format!("{} ({})", keys.join(", "), HumanCount(shard.splits_count)),
+    };
+    let texts = [&name, &index.index_algorithm, &splits, &shard.id, &shard.state];
     let numbers = [
         number(HumanCount(shard.data_points_count)),
-        number(HumanCount(shard.splits_count)),
         number(HumanBytes(shard.bytes)),
         number(HumanCount(shard.lag_records)),
         number(HumanCount(shard.bad_records)),
@@ -90,15 +107,6 @@ fn index_row(index: &IndexItem, shard: &ShardItem) -> Vec<Cell> {
 
 fn number(value: impl Display) -> Cell {
     Cell::new(value).set_alignment(CellAlignment::Right)
-}
-
-fn table(titles: &[&str]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(titles.to_vec());
-    table
 }
 
 #[cfg(test)]
@@ -113,9 +121,14 @@ mod tests {
         server.upload_places(1234).await;
         let url = server.url.clone();
         let tables = info(&InfoArgs { url: url.clone(), json: false }).await.unwrap();
-        for expected in
-            ["Places", "dense, 2", "Id*: Int64, Name: String", "Places.L2", "Dense.L2", "ready", "1,234"]
-        {
+        for expected in [
+            "Places 1.0: dense vectors of 2 dimensions",
+            "Id* Int64, Name String",
+            "Places.L2",
+            "Dense.L2",
+            "ready",
+            "1,234",
+        ] {
             assert!(tables.contains(expected), "no {expected} in\n{tables}");
         }
         let json: Value = serde_json::from_str(&info(&InfoArgs { url, json: true }).await.unwrap()).unwrap();
