@@ -3,6 +3,13 @@
 use std::fmt;
 
 /// How near two vectors are.
+///
+/// ```
+/// use vektonn_core::{Algorithm, Metric};
+///
+/// assert_eq!(Algorithm::parse("Dense.Cosine", &[])?.metric(), Metric::Cosine);
+/// # Ok::<(), vektonn_core::AlgorithmError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Metric {
     /// Squared Euclidean distance, ascending.
@@ -16,6 +23,10 @@ pub enum Metric {
 }
 
 /// Whether an index or a data source holds dense or sparse vectors.
+///
+/// ```
+/// assert_eq!(vektonn_core::VectorKind::Sparse.to_string(), "sparse");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VectorKind {
     /// Every dimension has a coordinate.
@@ -66,6 +77,13 @@ pub struct Algorithm {
 }
 
 /// Why a name and parameters are not an [`Algorithm`].
+///
+/// ```
+/// use vektonn_core::Algorithm;
+///
+/// let error = Algorithm::parse("SparnnIndex.Cosine", &[("Hnsw_M".to_owned(), "16".to_owned())]).unwrap_err();
+/// assert_eq!(error.to_string(), "algorithm SparnnIndex.Cosine has no parameter 'Hnsw_M'");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AlgorithmError {
     /// There is no such algorithm.
@@ -121,6 +139,12 @@ pub enum AlgorithmError {
 }
 
 /// Parameters of the HNSW graph (Malkov and Yashunin, arXiv 1603.09320).
+///
+/// ```
+/// use vektonn_core::HnswParams;
+///
+/// assert_eq!(HnswParams::default(), HnswParams { m: 16, ef_construction: 200, ef_search: 100 });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HnswParams {
     /// Links per point and layer (`M`).

@@ -10,6 +10,13 @@ use uuid::Uuid;
 use crate::DateTime;
 
 /// A named value of a data point.
+///
+/// ```
+/// use vektonn_core::{Attribute, AttributeValue};
+///
+/// let attribute = Attribute::new("Id", 7);
+/// assert_eq!((attribute.key.as_str(), attribute.value), ("Id", AttributeValue::Int64(7)));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Attribute {
     /// The attribute's name. Case-sensitive.
@@ -39,6 +46,15 @@ pub(crate) fn are_unique<K: Copy + Eq + Hash>(keys: impl ExactSizeIterator<Item 
 ///
 /// Two values are equal when their bytes in the log are equal, so a `Float64` is compared by its bits:
 /// `0.0` and `-0.0` name different data points, and a NaN is equal to itself.
+///
+/// ```
+/// use vektonn_core::{AttributeType, AttributeValue};
+///
+/// let value = AttributeValue::from(true);
+/// assert_eq!(value.attribute_type(), AttributeType::Bool);
+/// assert_eq!(value.to_string(), "True");
+/// assert_ne!(AttributeValue::from(0.0), AttributeValue::from(-0.0));
+/// ```
 #[derive(Clone, Debug)]
 pub enum AttributeValue {
     /// Unicode text.
@@ -133,6 +149,13 @@ impl From<&str> for AttributeValue {
 }
 
 /// The type of an attribute's values, as a data source declares it.
+///
+/// ```
+/// use vektonn_core::AttributeType;
+///
+/// assert_eq!("datetime".parse(), Ok(AttributeType::DateTime));
+/// assert_eq!(AttributeType::DateTime.to_string(), "DateTime");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttributeType {
     /// Unicode text.
@@ -174,6 +197,12 @@ impl fmt::Display for AttributeType {
 }
 
 /// The text names none of the six attribute types.
+///
+/// ```
+/// use vektonn_core::{AttributeType, UnknownAttributeType};
+///
+/// assert_eq!("uuid".parse::<AttributeType>(), Err(UnknownAttributeType("uuid".to_owned())));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown attribute type '{0}': expected String, Guid, Bool, Int64, Float64 or DateTime")]
 pub struct UnknownAttributeType(pub String);

@@ -36,7 +36,7 @@ pub(crate) fn sort_by_key<T>(items: &mut [T], key: impl Fn(&T) -> &str) {
 mod tests {
     use super::*;
 
-    fn sorted<'a>(mut keys: Vec<&'a str>) -> Vec<&'a str> {
+    fn sorted(mut keys: Vec<&str>) -> Vec<&str> {
         sort_by_key(&mut keys, |key| key);
         keys
     }

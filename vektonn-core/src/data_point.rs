@@ -3,6 +3,14 @@
 use crate::{Attribute, Vector};
 
 /// A vector with its attributes, as uploaded.
+///
+/// ```
+/// use vektonn_core::{Attribute, DataPoint, Vector};
+///
+/// let attributes = vec![Attribute::new("Id", 7), Attribute::new("Note", "home")];
+/// let data_point = DataPoint { attributes, vector: Vector::dense([0.5, -1.0]) };
+/// assert!(!data_point.vector.is_sparse());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataPoint {
     /// All attributes, in the order of the upload.
@@ -12,6 +20,13 @@ pub struct DataPoint {
 }
 
 /// The deletion of a data point, which the log knows by its permanent attributes only.
+///
+/// ```
+/// use vektonn_core::{Attribute, Change, Tombstone};
+///
+/// let tombstone = Tombstone { permanent_attributes: vec![Attribute::new("Id", 7)] };
+/// assert_eq!(Change::Delete(tombstone).attributes(), [Attribute::new("Id", 7)]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tombstone {
     /// The permanent attributes, ordered by key.
@@ -19,6 +34,14 @@ pub struct Tombstone {
 }
 
 /// One record of a data source: the last change of a data point wins.
+///
+/// ```
+/// use vektonn_core::{Attribute, Change, DataPoint, Vector};
+///
+/// let attributes = vec![Attribute::new("Id", 7)];
+/// let change = Change::Upsert(DataPoint { attributes, vector: Vector::dense([0.5, -1.0]) });
+/// assert_eq!(change.attributes()[0].key, "Id");
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
     /// The data point is new, or replaces an earlier one of the same permanent attributes.

@@ -30,6 +30,12 @@ const UNIX_EPOCH: civil::DateTime = civil::DateTime::constant(1970, 1, 1, 0, 0, 
 pub struct DateTime(i64);
 
 /// Why something is not a [`DateTime`].
+///
+/// ```
+/// use vektonn_core::{DateTime, DateTimeError};
+///
+/// assert_eq!(DateTime::from_ticks(-1), Err(DateTimeError::OutOfRange));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DateTimeError {
     /// The text is not a date and time.

@@ -32,6 +32,15 @@ pub struct Position {
 }
 
 /// A point in one topic.
+///
+/// ```
+/// use vektonn_core::{Position, TopicPosition};
+///
+/// let at = TopicPosition { topic_id: uuid::Uuid::nil(), next_offset: 7 };
+/// let mut position = Position::new();
+/// position.set("Vektonn.Places-1_0", at);
+/// assert_eq!(position.get("Vektonn.Places-1_0"), Some(at));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicPosition {
     /// The topic's id: a topic that was deleted and made again under the same name has another one.
@@ -41,6 +50,12 @@ pub struct TopicPosition {
 }
 
 /// The text is not the token of a position.
+///
+/// ```
+/// use vektonn_core::{Position, PositionError};
+///
+/// assert_eq!("what?".parse::<Position>(), Err(PositionError::Base64));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PositionError {
     /// The text is not URL-safe base64 without padding.

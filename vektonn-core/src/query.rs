@@ -3,6 +3,20 @@
 use crate::{Attribute, StoredVector, Vector};
 
 /// A search for the `k` nearest data points of each query vector.
+///
+/// [`validate_search`](crate::validation::validate_search) makes one of user input.
+///
+/// ```
+/// use vektonn_core::{Attribute, SearchQuery, Vector};
+///
+/// let query = SearchQuery {
+///     split_filter: vec![Attribute::new("Region", "north")],
+///     query_vectors: vec![Vector::dense([0.5, -1.0])],
+///     k: 10,
+///     retrieve_vectors: true,
+/// };
+/// assert_eq!(query.query_vectors.len(), 1);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SearchQuery {
     /// Exact values of some, all or none of the split attributes. Empty: all splits are searched.
@@ -16,6 +30,16 @@ pub struct SearchQuery {
 }
 
 /// A neighbour.
+///
+/// ```
+/// use vektonn_core::{Attribute, DenseVector, FoundDataPoint, StoredVector};
+///
+/// let vector = StoredVector::Dense(DenseVector::new(vec![0.5, -1.0])?);
+/// let attributes = vec![Attribute::new("Id", 7)];
+/// let found = FoundDataPoint { vector: Some(vector), attributes, distance: 4.25 };
+/// assert_eq!(found.distance, 4.25);
+/// # Ok::<(), vektonn_core::VectorError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct FoundDataPoint {
     /// The vector, if the query asked for it.

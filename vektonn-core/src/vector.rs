@@ -7,6 +7,16 @@
 use crate::VectorKind;
 
 /// A vector as uploaded, logged and echoed: f64 coordinates, nothing checked.
+///
+/// ```
+/// use vektonn_core::{Vector, VectorError, VectorKind};
+///
+/// let vector = Vector::sparse([0.5, -1.0], [7, 3]);
+/// assert_eq!(vector.check(VectorKind::Sparse, 10), Ok(()));
+/// assert_eq!(vector.check(VectorKind::Sparse, 5), Err(VectorError::Dimension { dimension: 5 }));
+/// assert_eq!(vector.to_sparse(10)?.indices(), [3, 7]);
+/// # Ok::<(), VectorError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum Vector {
     /// One coordinate for every dimension.
@@ -24,6 +34,10 @@ pub enum Vector {
 }
 
 /// Why a vector cannot be stored in, or compared with, an index. The messages are the contract's.
+///
+/// ```
+/// assert_eq!(vektonn_core::VectorError::MustBeDense.to_string(), "Vector must be dense");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VectorError {
     /// A sparse vector came where the data source is dense.
@@ -148,6 +162,14 @@ fn are_unique(indices: &[i32]) -> bool {
 }
 
 /// Dense f32 coordinates, all finite.
+///
+/// ```
+/// use vektonn_core::{DenseVector, VectorError};
+///
+/// assert_eq!(DenseVector::new(vec![0.5, -1.0])?.as_slice(), [0.5, -1.0]);
+/// assert_eq!(DenseVector::new(vec![f32::NAN]), Err(VectorError::NotFinite));
+/// # Ok::<(), VectorError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct DenseVector(Vec<f32>);
 
@@ -171,6 +193,14 @@ impl DenseVector {
 }
 
 /// Sparse f32 coordinates: indices strictly ascending, values finite.
+///
+/// ```
+/// use vektonn_core::{SparseVector, VectorError};
+///
+/// let vector = SparseVector::new(&[7, 3], &[0.5, -1.0], 10)?;
+/// assert_eq!((vector.indices(), vector.values()), (&[3, 7][..], &[-1.0, 0.5][..]));
+/// # Ok::<(), VectorError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SparseVector {
     indices: Vec<u32>,
@@ -220,6 +250,14 @@ impl SparseVector {
 }
 
 /// A vector as an index stores it and a search returns it.
+///
+/// ```
+/// use vektonn_core::{StoredVector, Vector};
+///
+/// let stored = StoredVector::Dense(Vector::dense([0.1, -1.0]).to_dense(2)?);
+/// assert!(matches!(stored, StoredVector::Dense(vector) if vector.as_slice() == [0.1, -1.0]));
+/// # Ok::<(), vektonn_core::VectorError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredVector {
     /// Dense coordinates.

@@ -10,6 +10,13 @@ use serde::de::DeserializeOwned;
 use crate::{AlgorithmError, DataSourceId, UnknownAttributeType, VectorKind};
 
 /// Why a configuration file does not describe a data source or an index. Whoever knows the file adds its name.
+///
+/// ```
+/// use vektonn_core::{DataSourceId, DataSourceMeta};
+///
+/// let error = DataSourceMeta::from_yaml(DataSourceId::new("Places", "1.0"), "vectorDimension: many").unwrap_err();
+/// assert_eq!(error.to_string(), "line 1, column 18: expected a whole number");
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum MetaError {
     /// The text is not YAML, or a property is missing or of the wrong kind.

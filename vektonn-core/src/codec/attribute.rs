@@ -1,39 +1,21 @@
 //! Attribute values and keys.
 
-use prost::{Message, Oneof};
-use prost_types::Timestamp;
 use uuid::Uuid;
 
 use crate::codec::DecodeError;
+use crate::codec::wire::{self, Field, Fields};
 use crate::{AttributeValue, DateTime};
 
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ValueMessage {
-    #[prost(oneof = "Member", tags = "1, 2, 3, 4, 5, 6")]
-    member: Option<Member>,
-}
-
-#[derive(Clone, PartialEq, Oneof)]
-enum Member {
-    #[prost(string, tag = "1")]
-    String(String),
-    #[prost(bytes = "vec", tag = "2")]
-    Guid(Vec<u8>),
-    #[prost(bool, tag = "3")]
-    Bool(bool),
-    #[prost(int64, tag = "4")]
-    Int64(i64),
-    #[prost(double, tag = "5")]
-    Float64(f64),
-    #[prost(message, tag = "6")]
-    DateTime(Timestamp),
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct KeyMessage {
-    #[prost(message, repeated, tag = "1")]
-    values: Vec<ValueMessage>,
-}
+// Tags of `AttributeValue`, `Timestamp` and `Key`.
+const STRING: u32 = 1;
+const GUID: u32 = 2;
+const BOOL: u32 = 3;
+const INT64: u32 = 4;
+const FLOAT64: u32 = 5;
+const DATE_TIME: u32 = 6;
+const SECONDS: u32 = 1;
+const NANOS: u32 = 2;
+const VALUES: u32 = 1;
 
 /// The bytes of a key of the log: attribute values in the given order, which for a record is the permanent
 /// attributes' key order.
@@ -47,7 +29,11 @@ struct KeyMessage {
 /// # Ok::<(), vektonn_core::codec::DecodeError>(())
 /// ```
 pub fn encode_key<'a>(values: impl IntoIterator<Item = &'a AttributeValue>) -> Vec<u8> {
-    KeyMessage { values: values.into_iter().map(ValueMessage::from).collect() }.encode_to_vec()
+    let mut buffer = Vec::new();
+    for value in values {
+        put_value(VALUES, value, &mut buffer);
+    }
+    buffer
 }
 
 /// The attribute values of a key of the log.
@@ -55,46 +41,112 @@ pub fn encode_key<'a>(values: impl IntoIterator<Item = &'a AttributeValue>) -> V
 /// # Errors
 /// [`DecodeError`]; its reason is "undecodable".
 pub fn decode_key(bytes: &[u8]) -> Result<Vec<AttributeValue>, DecodeError> {
-    KeyMessage::decode(bytes)?.values.into_iter().map(AttributeValue::try_from).collect()
+    let mut values = Vec::new();
+    let mut fields = Fields::of(bytes);
+    while let Some(field) = fields.next()? {
+        match field.tag {
+            VALUES => values.push(take_value(field)?),
+            _ => field.skip()?,
+        }
+    }
+    Ok(values)
 }
 
-impl From<&AttributeValue> for ValueMessage {
-    fn from(value: &AttributeValue) -> Self {
-        let member = match value {
-            AttributeValue::String(value) => Member::String(value.clone()),
-            AttributeValue::Guid(value) if value.is_nil() => Member::Guid(Vec::new()),
-            AttributeValue::Guid(value) => Member::Guid(value.as_bytes().to_vec()),
-            AttributeValue::Bool(value) => Member::Bool(*value),
-            AttributeValue::Int64(value) => Member::Int64(*value),
-            AttributeValue::Float64(value) => Member::Float64(*value),
-            AttributeValue::DateTime(value) => {
-                let (seconds, nanos) = value.unix();
-                Member::DateTime(Timestamp { seconds, nanos: nanos as i32 })
-            }
-        };
-        Self { member: Some(member) }
+/// The length of an attribute value as a message, without tag and length.
+fn message_len(value: &AttributeValue) -> usize {
+    match value {
+        AttributeValue::String(value) => wire::delimited_len(value.len()),
+        AttributeValue::Guid(value) => wire::delimited_len(guid_bytes(value).len()),
+        AttributeValue::Bool(_) => wire::varint_len(1),
+        AttributeValue::Int64(value) => wire::varint_len(*value as u64),
+        AttributeValue::Float64(_) => wire::DOUBLE_LEN,
+        AttributeValue::DateTime(value) => wire::delimited_len(timestamp_len(*value)),
     }
 }
 
-impl TryFrom<ValueMessage> for AttributeValue {
-    type Error = DecodeError;
+/// The length of an attribute value with tag and length.
+pub(super) fn value_len(value: &AttributeValue) -> usize {
+    wire::delimited_len(message_len(value))
+}
 
-    fn try_from(message: ValueMessage) -> Result<Self, Self::Error> {
-        Ok(match message.member.ok_or(DecodeError::NoValue)? {
-            Member::String(value) => Self::String(value),
-            Member::Guid(bytes) if bytes.is_empty() => Self::Guid(Uuid::nil()),
-            Member::Guid(bytes) => {
-                let guid = Uuid::from_slice(&bytes);
-                Self::Guid(guid.map_err(|_| DecodeError::GuidLength { got: bytes.len() })?)
+/// Writes an attribute value with tag and length. Its member is written even if it is the default of its type.
+pub(super) fn put_value(tag: u32, value: &AttributeValue, buffer: &mut Vec<u8>) {
+    wire::put_delimited(tag, message_len(value), buffer);
+    match value {
+        AttributeValue::String(value) => put_bytes(STRING, value.as_bytes(), buffer),
+        AttributeValue::Guid(value) => put_bytes(GUID, guid_bytes(value), buffer),
+        AttributeValue::Bool(value) => wire::put_varint(BOOL, u64::from(*value), buffer),
+        AttributeValue::Int64(value) => wire::put_varint(INT64, *value as u64, buffer),
+        AttributeValue::Float64(value) => wire::put_double(FLOAT64, *value, buffer),
+        AttributeValue::DateTime(value) => {
+            wire::put_delimited(DATE_TIME, timestamp_len(*value), buffer);
+            for (tag, number) in timestamp_fields(*value) {
+                wire::put_varint(tag, number, buffer);
             }
-            Member::Bool(value) => Self::Bool(value),
-            Member::Int64(value) => Self::Int64(value),
-            Member::Float64(value) => Self::Float64(value),
-            Member::DateTime(Timestamp { seconds, nanos }) => {
-                let within_second = u32::try_from(nanos).ok().filter(|&nanos| nanos < 1_000_000_000);
-                let instant = within_second.and_then(|nanos| DateTime::from_unix(seconds, nanos).ok());
-                Self::DateTime(instant.ok_or(DecodeError::DateTime { seconds, nanos })?)
-            }
-        })
+        }
     }
+}
+
+/// Writes a string or bytes.
+pub(super) fn put_bytes(tag: u32, bytes: &[u8], buffer: &mut Vec<u8>) {
+    wire::put_delimited(tag, bytes.len(), buffer);
+    buffer.extend_from_slice(bytes);
+}
+
+/// The zero Guid is no bytes.
+fn guid_bytes(guid: &Uuid) -> &[u8] {
+    if guid.is_nil() { &[] } else { guid.as_bytes() }
+}
+
+/// The fields of a `Timestamp`, without those that are zero.
+fn timestamp_fields(instant: DateTime) -> impl Iterator<Item = (u32, u64)> {
+    let (seconds, nanos) = instant.unix();
+    [(SECONDS, seconds as u64), (NANOS, u64::from(nanos))].into_iter().filter(|(_, number)| *number != 0)
+}
+
+fn timestamp_len(instant: DateTime) -> usize {
+    timestamp_fields(instant).map(|(_, number)| wire::varint_len(number)).sum()
+}
+
+/// Reads an attribute value. Of several members the last one counts.
+pub(super) fn take_value(field: Field<'_, '_>) -> Result<AttributeValue, DecodeError> {
+    let mut value = None;
+    let mut fields = Fields::of(field.delimited()?);
+    while let Some(field) = fields.next()? {
+        value = Some(match field.tag {
+            STRING => AttributeValue::String(field.text()?),
+            GUID => AttributeValue::Guid(guid(field.delimited()?)?),
+            BOOL => AttributeValue::Bool(field.varint()? != 0),
+            INT64 => AttributeValue::Int64(field.varint()? as i64),
+            FLOAT64 => AttributeValue::Float64(field.double()?),
+            DATE_TIME => AttributeValue::DateTime(date_time(field.delimited()?)?),
+            _ => {
+                field.skip()?;
+                continue;
+            }
+        });
+    }
+    value.ok_or(DecodeError::NoValue)
+}
+
+fn guid(bytes: &[u8]) -> Result<Uuid, DecodeError> {
+    match bytes {
+        [] => Ok(Uuid::nil()),
+        bytes => Uuid::from_slice(bytes).map_err(|_| DecodeError::GuidLength { got: bytes.len() }),
+    }
+}
+
+fn date_time(timestamp: &[u8]) -> Result<DateTime, DecodeError> {
+    let (mut seconds, mut nanos) = (0, 0);
+    let mut fields = Fields::of(timestamp);
+    while let Some(field) = fields.next()? {
+        match field.tag {
+            SECONDS => seconds = field.varint()? as i64,
+            NANOS => nanos = field.varint()? as i32,
+            _ => field.skip()?,
+        }
+    }
+    let within_second = u32::try_from(nanos).ok().filter(|&nanos| nanos < 1_000_000_000);
+    let instant = within_second.and_then(|nanos| DateTime::from_unix(seconds, nanos).ok());
+    instant.ok_or(DecodeError::DateTime { seconds, nanos })
 }

@@ -1,34 +1,19 @@
 //! Data points: the values of records.
 
 use indexmap::IndexMap;
-use prost::Message;
 
 use crate::attribute::are_unique;
 use crate::codec::DecodeError;
-use crate::codec::attribute::ValueMessage;
+use crate::codec::attribute::{put_bytes, put_value, take_value, value_len};
+use crate::codec::wire::{self, Field, Fields};
 use crate::{Attribute, DataPoint, Vector};
 
-/// A coordinate in the log: one byte of header, eight of the number.
-const COORDINATE_BYTES: usize = 9;
-
-#[derive(Clone, PartialEq, Message)]
-struct DataPointMessage {
-    /// A map on the wire, but as a list it keeps its order.
-    #[prost(message, repeated, tag = "1")]
-    attributes: Vec<EntryMessage>,
-    #[prost(double, repeated, packed = "false", tag = "2")]
-    coordinates: Vec<f64>,
-    #[prost(int32, repeated, packed = "false", tag = "3")]
-    coordinate_indices: Vec<i32>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct EntryMessage {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(message, required, tag = "2")]
-    value: ValueMessage,
-}
+// Tags of `Value` and of the entries of its map.
+const ATTRIBUTES: u32 = 1;
+const COORDINATES: u32 = 2;
+const COORDINATE_INDICES: u32 = 3;
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
 
 /// The bytes of a data point in the log, its attributes in their order.
 ///
@@ -41,18 +26,34 @@ struct EntryMessage {
 /// # Ok::<(), codec::DecodeError>(())
 /// ```
 pub fn encode_data_point(data_point: &DataPoint) -> Vec<u8> {
-    let entry = |attribute: &Attribute| EntryMessage {
-        key: attribute.key.clone(),
-        value: ValueMessage::from(&attribute.value),
+    let (coordinates, indices) = match &data_point.vector {
+        Vector::Dense { coordinates } => (coordinates, &[][..]),
+        Vector::Sparse { coordinates, coordinate_indices } => (coordinates, coordinate_indices.as_slice()),
     };
-    let (coordinates, coordinate_indices) = match &data_point.vector {
-        Vector::Dense { coordinates } => (coordinates.clone(), Vec::new()),
-        Vector::Sparse { coordinates, coordinate_indices } => {
-            (coordinates.clone(), coordinate_indices.clone())
-        }
-    };
-    let attributes = data_point.attributes.iter().map(entry).collect();
-    DataPointMessage { attributes, coordinates, coordinate_indices }.encode_to_vec()
+    let attributes: usize =
+        data_point.attributes.iter().map(|attribute| wire::delimited_len(entry_len(attribute))).sum();
+    let indices_len: usize = indices.iter().map(|&index| wire::varint_len(index as u64)).sum();
+    let len = attributes + wire::DOUBLE_LEN * coordinates.len() + indices_len;
+    let mut buffer = Vec::with_capacity(len);
+    for attribute in &data_point.attributes {
+        wire::put_delimited(ATTRIBUTES, entry_len(attribute), &mut buffer);
+        put_bytes(KEY, attribute.key.as_bytes(), &mut buffer);
+        put_value(VALUE, &attribute.value, &mut buffer);
+    }
+    for &coordinate in coordinates {
+        wire::put_double(COORDINATES, coordinate, &mut buffer);
+    }
+    for &index in indices {
+        // A negative number is written as the 64-bit integer that it is.
+        wire::put_varint(COORDINATE_INDICES, index as u64, &mut buffer);
+    }
+    debug_assert_eq!(buffer.len(), len);
+    buffer
+}
+
+/// The length of an entry of the map, without tag and length.
+fn entry_len(attribute: &Attribute) -> usize {
+    wire::delimited_len(attribute.key.len()) + value_len(&attribute.value)
 }
 
 /// The data point of a record's value: sparse if it has indices. Only the form is checked, not whether it fits a data
@@ -61,20 +62,38 @@ pub fn encode_data_point(data_point: &DataPoint) -> Vec<u8> {
 /// # Errors
 /// [`DecodeError`]; its reason is "undecodable".
 pub fn decode_data_point(bytes: &[u8]) -> Result<DataPoint, DecodeError> {
-    let mut message = DataPointMessage {
-        coordinates: Vec::with_capacity(bytes.len() / COORDINATE_BYTES),
-        ..Default::default()
-    };
-    message.merge(bytes)?;
-    let DataPointMessage { attributes, coordinates, coordinate_indices } = message;
-    let attribute = |entry: EntryMessage| Ok(Attribute { key: entry.key, value: entry.value.try_into()? });
-    let attributes = attributes.into_iter().map(attribute).collect::<Result<Vec<_>, DecodeError>>()?;
+    let mut attributes = Vec::new();
+    let mut coordinates = Vec::new();
+    let mut coordinate_indices = Vec::new();
+    let mut fields = Fields::of(bytes);
+    while let Some(field) = fields.next()? {
+        match field.tag {
+            ATTRIBUTES => attributes.push(take_entry(field)?),
+            COORDINATES => field.doubles(&mut coordinates)?,
+            COORDINATE_INDICES => field.int32s(&mut coordinate_indices)?,
+            _ => field.skip()?,
+        }
+    }
     let vector = if coordinate_indices.is_empty() {
         Vector::Dense { coordinates }
     } else {
         Vector::Sparse { coordinates, coordinate_indices }
     };
     Ok(DataPoint { attributes: last_of_each(attributes), vector })
+}
+
+/// Reads an entry of the map.
+fn take_entry(field: Field<'_, '_>) -> Result<Attribute, DecodeError> {
+    let (mut key, mut value) = (String::new(), None);
+    let mut fields = Fields::of(field.delimited()?);
+    while let Some(field) = fields.next()? {
+        match field.tag {
+            KEY => key = field.text()?,
+            VALUE => value = Some(take_value(field)?),
+            _ => field.skip()?,
+        }
+    }
+    Ok(Attribute { key, value: value.ok_or(DecodeError::NoValue)? })
 }
 
 /// Of each key the last value, in the place of the first.

@@ -24,6 +24,7 @@
 mod attribute;
 mod data_point;
 mod record;
+mod wire;
 
 pub use attribute::{decode_key, encode_key};
 pub use data_point::{decode_data_point, encode_data_point};
@@ -32,11 +33,29 @@ pub use record::{Record, decode_change, encode_record};
 use crate::{AttributeType, VectorError};
 
 /// Why bytes of a log are not a change of a data source.
+///
+/// ```
+/// use vektonn_core::codec::decode_key;
+///
+/// let error = decode_key(b"not protobuf").unwrap_err();
+/// assert_eq!(error.reason(), "undecodable");
+/// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes are not the protobuf message.
     #[error("not a record of Vektonn: {0}")]
     Protobuf(#[from] prost::DecodeError),
+    /// The bytes end too early.
+    #[error("not a record of Vektonn: expected {expected} more bytes, got {got}")]
+    Truncated {
+        /// The number of bytes that were announced.
+        expected: u64,
+        /// The number of bytes that are left.
+        got: usize,
+    },
+    /// A string is not UTF-8.
+    #[error("not a record of Vektonn: {0}")]
+    Text(#[from] std::str::Utf8Error),
     /// An attribute value has none of its members.
     #[error("an attribute value is of no type")]
     NoValue,
@@ -103,9 +122,8 @@ impl DecodeError {
     /// A short name of the kind of error that stays the same over versions, for metrics.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Protobuf(_) | Self::NoValue | Self::GuidLength { .. } | Self::DateTime { .. } => {
-                "undecodable"
-            }
+            Self::Protobuf(_) | Self::Truncated { .. } | Self::Text(_) => "undecodable",
+            Self::NoValue | Self::GuidLength { .. } | Self::DateTime { .. } => "undecodable",
             Self::KeyLength { .. } | Self::KeyType { .. } | Self::KeyMismatch { .. } => "wrong_key",
             Self::MissingAttribute { .. } | Self::AttributeType { .. } => "wrong_attribute",
             Self::Vector(_) => "wrong_vector",

@@ -5,6 +5,13 @@ use crate::sharding::{coordinates, topic_name};
 use crate::{Attribute, AttributeValue, Change, DataSourceMeta, Tombstone};
 
 /// A record of a data source's log.
+///
+/// ```
+/// use vektonn_core::codec::{Record, encode_key};
+///
+/// let tombstone = Record { topic: "Vektonn.Places-1_0".to_owned(), key: encode_key(&[7.into()]), value: None };
+/// assert_eq!(tombstone.key, b"\x0a\x02\x20\x07");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The topic it belongs to.

@@ -81,6 +81,29 @@ pub struct IndexMeta {
 }
 
 /// One shard of an index: which data points it takes, and which topics it reads them from.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta};
+/// use vektonn_core::Attribute;
+///
+/// # let places = "{vectorDimension: 3, attributeValueTypes: {Id: Int64, Here: Bool}, permanentAttributes: [Id, Here]}";
+/// # let data_source = Arc::new(DataSourceMeta::from_yaml(DataSourceId::new("Places", "1.0"), places)?);
+/// let text = "
+/// dataSourceId: {name: Places, version: 1.0}
+/// indexAlgorithm: {type: FaissIndex.L2}
+/// idAttributes: [Id, Here]
+/// shardsById:
+///   Near: {shardsByAttributeKey: {Here: {numberOfShards: 2, shardValues: [1]}}}
+///   Far: {shardsByAttributeKey: {Here: {numberOfShards: 2, shardValues: [0]}}}
+/// ";
+/// let meta = IndexMeta::from_yaml(IndexId::new("Places", "1"), text, data_source)?;
+/// let home = [Attribute::new("Id", 7), Attribute::new("Here", true)];
+/// assert!(meta.shards()["Near"].takes(&home) && !meta.shards()["Far"].takes(&home));
+/// assert!(!meta.shards()["Far"].may_hold(&[Attribute::new("Here", true)]));
+/// assert!(meta.shards()["Far"].may_hold(&[]));
+/// # Ok::<(), vektonn_core::MetaError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexShardMeta {
     /// A data point belongs here if every one of these attributes falls into its shard values.

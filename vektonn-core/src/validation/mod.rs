@@ -11,6 +11,12 @@ pub use upload::{InputDataPoint, validate_upload};
 use crate::{AttributeType, AttributeValue, Vector};
 
 /// An attribute as a user gave it.
+///
+/// ```
+/// use vektonn_core::validation::InputAttribute;
+///
+/// assert_eq!(InputAttribute::default(), InputAttribute { key: None, value: None });
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputAttribute {
     /// The attribute's name, if any.
@@ -35,6 +41,12 @@ impl InputAttribute {
 
 /// An attribute value as a user gave it: an object with some of the members `string`, `guid`, `bool`, `int64`,
 /// `float64`, `dateTime`, of which exactly one makes a value.
+///
+/// ```
+/// use vektonn_core::validation::InputValue;
+///
+/// assert_eq!(InputValue::from_members([7.into()]), InputValue::One(7.into()));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum InputValue {
     /// No member is set.
@@ -68,6 +80,13 @@ impl InputValue {
 }
 
 /// A vector as a user gave it.
+///
+/// ```
+/// use vektonn_core::{Vector, validation::InputVector};
+///
+/// let input = InputVector { is_sparse: false, coordinates: vec![0.5, -1.0], coordinate_indices: None };
+/// assert_eq!(Vector::from(input), Vector::dense([0.5, -1.0]));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputVector {
     /// Whether it says to be sparse.

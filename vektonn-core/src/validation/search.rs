@@ -6,6 +6,14 @@ use crate::{Attribute, IndexMeta, SearchQuery, Vector};
 const PREFIX: &str = "SplitFilter";
 
 /// A search as a user gave it.
+///
+/// ```
+/// use vektonn_core::validation::{InputSearchQuery, InputVector};
+///
+/// let origin = InputVector { coordinates: vec![0.0, 0.0], ..Default::default() };
+/// let input = InputSearchQuery { query_vectors: vec![origin], k: 10, ..Default::default() };
+/// assert_eq!(input.split_filter, None);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputSearchQuery {
     /// Values of split attributes. Absent or empty: all splits are searched.

@@ -7,6 +7,14 @@ use crate::{Attribute, Change, DataPoint, DataSourceMeta, Tombstone, Vector, Vec
 const PREFIX: &str = "InputDataPoint";
 
 /// An uploaded item: a data point, or the deletion of one.
+///
+/// ```
+/// use vektonn_core::validation::{InputAttribute, InputDataPoint};
+///
+/// let attributes = vec![InputAttribute::new("Id", 7)];
+/// let deletion = InputDataPoint { attributes, vector: None, is_deleted: Some(true) };
+/// assert_eq!(deletion.attributes.len(), 1);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputDataPoint {
     /// All attributes of the data source, of a deletion too.

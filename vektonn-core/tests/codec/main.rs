@@ -1,8 +1,11 @@
 //! The log's bytes: round trips, foreign but legal encodings, and bytes that are wrong.
 #![allow(clippy::unwrap_used)]
 
+mod derived;
+
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
+use prost::Message;
 use uuid::Uuid;
 use vektonn_core::codec::{
     DecodeError, Record, decode_change, decode_data_point, decode_key, encode_data_point, encode_key,
@@ -194,6 +197,21 @@ fn of_a_repeated_attribute_the_last_value_counts() {
     }
 }
 
+/// Our reading of a data point's bytes is that of the derived message.
+fn reads_as_derived(bytes: &[u8]) -> Result<(), TestCaseError> {
+    let ours = decode_data_point(bytes).ok().map(|point| format!("{point:?}"));
+    let derived = derived::Point::decode(bytes).ok().and_then(derived::Point::data_point);
+    prop_assert_eq!(ours, derived.map(|point| format!("{point:?}")));
+    Ok(())
+}
+
+fn data_point() -> impl Strategy<Value = DataPoint> {
+    (btree_map(".{0,8}", attribute_value(), 0..6), vector()).prop_map(|(values, vector)| {
+        let attributes = values.into_iter().map(|(key, value)| Attribute { key, value }).collect();
+        DataPoint { attributes, vector }
+    })
+}
+
 fn attribute_value() -> impl Strategy<Value = AttributeValue> {
     prop_oneof![
         any::<String>().prop_map(AttributeValue::from),
@@ -227,27 +245,38 @@ proptest! {
     }
 
     #[test]
-    fn data_points_read_back(values in btree_map(".{0,8}", attribute_value(), 0..6), vector in vector()) {
-        let attributes = values.into_iter().map(|(key, value)| Attribute { key, value }).collect();
-        let data_point = DataPoint { attributes, vector };
+    fn data_points_read_back(data_point in data_point()) {
         prop_assert_eq!(decode_data_point(&encode_data_point(&data_point)), Ok(data_point));
     }
 
     #[test]
-    fn any_bytes_are_read_or_refused(key in vec(any::<u8>(), 0..40), value in vec(any::<u8>(), 0..80)) {
-        let _ = decode_change(&meta(false), &key, Some(&value));
-        let _ = decode_change(&meta(true), &key, None);
+    fn bytes_are_those_of_derived_messages(values in vec(attribute_value(), 0..6), data_point in data_point()) {
+        prop_assert_eq!(encode_key(&values), derived::Key::of(&values).encode_to_vec());
+        prop_assert_eq!(encode_data_point(&data_point), derived::Point::of(&data_point).encode_to_vec());
     }
 
     #[test]
-    fn damaged_records_are_read_or_refused(at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<bool>()) {
-        let record = encode_record(&meta(false), &good());
-        let mut value = record.value.unwrap();
-        let at = at.index(value.len());
-        value[at] = byte;
-        if cut {
-            value.truncate(at);
+    fn any_bytes_are_read_as_derived_messages_read_them(bytes in vec(any::<u8>(), 0..40)) {
+        let derived = derived::Key::decode(bytes.as_slice()).ok().and_then(derived::Key::values);
+        prop_assert_eq!(decode_key(&bytes).ok(), derived);
+        reads_as_derived(&bytes)?;
+        let _ = decode_change(&meta(false), &bytes, Some(&bytes));
+        let _ = decode_change(&meta(true), &bytes, None);
+    }
+
+    #[test]
+    fn damaged_bytes_are_read_as_derived_messages_read_them(
+        data_point in data_point(),
+        at in any::<prop::sample::Index>(),
+        byte in prop_oneof![0u8..0x40, any::<u8>()],
+        cut in any::<bool>(),
+    ) {
+        let mut bytes = encode_data_point(&data_point);
+        if !bytes.is_empty() {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            bytes.truncate(if cut { at + 1 } else { bytes.len() });
         }
-        let _ = decode_change(&meta(false), &record.key, Some(&value));
+        reads_as_derived(&bytes)?;
     }
 }
