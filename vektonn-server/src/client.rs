@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use indexmap::IndexMap;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vektonn_core::Position;
+
+use crate::dto::IndexItem;
 
 /// Where `vektonn serve` and `vektonn demo` listen unless told otherwise.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8081";
@@ -128,49 +129,6 @@ impl Found {
     pub(crate) fn text(&self, key: &str) -> String {
         self.attributes.iter().find(|it| it.key == key).map(|it| it.value.to_string()).unwrap_or_default()
     }
-}
-
-/// A data source of the server.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct DataSourceItem {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) vectors_are_sparse: bool,
-    pub(crate) vector_dimension: u64,
-    /// Types by key.
-    pub(crate) attribute_value_types: IndexMap<String, String>,
-    pub(crate) permanent_attributes: Vec<String>,
-}
-
-/// An index of the server.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct IndexItem {
-    pub(crate) name: String,
-    pub(crate) version: String,
-    pub(crate) data_source_name: String,
-    pub(crate) data_source_version: String,
-    pub(crate) index_algorithm: String,
-    pub(crate) split_attributes: Vec<String>,
-    pub(crate) shards: Vec<ShardItem>,
-}
-
-/// A shard of an index.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ShardItem {
-    pub(crate) id: String,
-    /// Such as `ready` or `catching up`.
-    pub(crate) state: String,
-    pub(crate) data_points_count: u64,
-    pub(crate) splits_count: u64,
-    /// Memory in bytes.
-    pub(crate) bytes: u64,
-    /// Records of the log that are not applied yet.
-    pub(crate) lag_records: u64,
-    /// Records that were skipped because they cannot be applied.
-    pub(crate) bad_records: u64,
 }
 
 /// Why a request was not answered with what was asked for.

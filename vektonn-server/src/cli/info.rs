@@ -10,7 +10,8 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Tab
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
-use crate::client::{Client, DEFAULT_URL, DataSourceItem, IndexItem, ShardItem};
+use crate::client::{Client, DEFAULT_URL};
+use crate::dto::{DataSourceItem, IndexItem, ShardItem};
 
 const EXAMPLE: &str = "Examples:
   vektonn info
@@ -58,7 +59,7 @@ fn describe(source: &DataSourceItem, indices: &[IndexItem]) -> String {
         "Data source {} {}: {kind} vectors of {} dimensions; attributes (* permanent): {}",
         source.name,
         source.version,
-        HumanCount(source.vector_dimension),
+        HumanCount(source.vector_dimension as u64),
         attributes.collect::<Vec<_>>().join(", ")
     );
     let is_on_it =

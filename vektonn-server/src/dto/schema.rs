@@ -2,7 +2,7 @@
 //!
 //! Input shapes are only described here; `read` reads them straight into the types of `vektonn-core`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What went wrong.
@@ -38,7 +38,7 @@ pub(crate) enum AttributeValue {
 /// A vector: dense, with one coordinate for every dimension, or sparse, with the indices of its coordinates.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-#[schema(example = json!({"isSparse": false, "coordinates": [3.14, 2.71]}))]
+#[schema(example = json!({"isSparse": false, "coordinates": [1.5, -2.25]}))]
 pub(crate) struct Vector {
     pub(crate) is_sparse: bool,
     #[schema(value_type = Vec<f64>)]
@@ -73,7 +73,7 @@ pub(crate) enum Indices {
         {"key": "id", "value": {"int64": 1}},
         {"key": "payload", "value": {"string": "sample data point"}}
     ],
-    "vector": {"isSparse": false, "coordinates": [3.14, 2.71]}
+    "vector": {"isSparse": false, "coordinates": [1.5, -2.25]}
 }))]
 #[expect(dead_code, reason = "describes input")]
 pub(crate) struct InputDataPoint {
@@ -133,7 +133,7 @@ pub(crate) struct ShardInfo {
 }
 
 /// A data source of this server.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct DataSourceItem {
     pub(crate) name: String,
@@ -147,7 +147,7 @@ pub(crate) struct DataSourceItem {
 }
 
 /// An index of this server.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct IndexItem {
     pub(crate) name: String,
@@ -161,15 +161,15 @@ pub(crate) struct IndexItem {
 }
 
 /// A shard of an index, as it is now.
-#[derive(Serialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ShardItem {
     pub(crate) id: String,
     /// `starting`, `catching up`, `ready`, `stopping`, or `failed: ...`.
     pub(crate) state: String,
-    pub(crate) data_points_count: usize,
-    pub(crate) splits_count: usize,
-    pub(crate) bytes: usize,
+    pub(crate) data_points_count: u64,
+    pub(crate) splits_count: u64,
+    pub(crate) bytes: u64,
     /// Records of the log that are not applied yet, at most.
     pub(crate) lag_records: u64,
     /// Records that were skipped because they cannot be applied.

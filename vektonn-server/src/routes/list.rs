@@ -61,9 +61,9 @@ fn shard_item(follower: &ShardFollower) -> ShardItem {
     ShardItem {
         id: follower.shard_id().to_owned(),
         state: follower.state().to_string(),
-        data_points_count: stats.points,
-        splits_count: stats.splits.len(),
-        bytes: stats.bytes,
+        data_points_count: stats.points as u64,
+        splits_count: stats.splits.len() as u64,
+        bytes: stats.bytes as u64,
         lag_records: follower.lag().values().sum(),
         bad_records: follower.bad_records().total(),
         instruction_set: stats.instruction_set.to_string(),
