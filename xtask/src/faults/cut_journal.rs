@@ -63,7 +63,7 @@ pub(super) fn check(bench: &Bench, traced: &TracedRun) -> Result<()> {
 }
 
 fn cut_copy(bench: &Bench, journal: &str, bytes: u64, tail: Tail, rng: &mut Rng) -> Result<PathBuf> {
-    let (original, copy) = (bench.path().join("data"), bench.path().join("cut"));
+    let (original, copy) = (bench.data(), bench.path().join("cut"));
     // cp keeps the journal's holes.
     capture(command("cp").args(["-r", "--sparse=always"]).args([&original, &copy]))?;
     let inside =

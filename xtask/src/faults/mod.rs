@@ -2,13 +2,13 @@
 
 mod cut_journal;
 mod durability;
-mod failing_fsync;
+mod failing_calls;
 mod full_disk;
 mod strace;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use fastrand::Rng;
 use tempfile::TempDir;
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use crate::binary::BinaryArgs;
 use crate::points;
 use crate::server::Launch;
+use crate::uploads::Findings;
 
 /// Options of `cargo xtask faults`.
 #[derive(clap::Args)]
@@ -34,6 +35,8 @@ enum Check {
     Fsync,
     /// fsync fails: uploads are refused from then on, searches go on, nothing is lost.
     FailingFsync,
+    /// A write fails in the middle of a batch: the same.
+    FailingWrite,
     /// The disk is full: uploads are refused, searches go on, nothing is lost.
     FullDisk,
 }
@@ -54,13 +57,19 @@ fn run_check(binary: &Path, check: Check) -> Result<()> {
     let bench = Bench::new(binary)?;
     let outcome = match check {
         Check::Fsync => durability::check(&bench).context("fsync before every acknowledgement"),
-        Check::FailingFsync => failing_fsync::check(&bench).context("failing fsync"),
+        Check::FailingFsync => failing_calls::check_fsync(&bench).context("failing fsync"),
+        Check::FailingWrite => failing_calls::check_write(&bench).context("failing write"),
         Check::FullDisk => full_disk::check(&bench).context("full disk"),
     };
     if outcome.is_err() {
         println!("    the data directory and the log are kept in {}", bench.dir.keep().display());
     }
     outcome
+}
+
+fn require_right(findings: Findings, when: &str) -> Result<()> {
+    ensure!(findings.total() == 0, "{when}: {findings}");
+    Ok(())
 }
 
 /// Where one check works.
@@ -75,6 +84,11 @@ impl Bench {
         let (data, log) = (dir.path().join("data"), dir.path().join("server.log"));
         let launch = Launch::new(binary, &points::config_dir(), &data, &log);
         Ok(Self { dir, launch })
+    }
+
+    /// The data directory that `launch` uses.
+    fn data(&self) -> PathBuf {
+        self.path().join("data")
     }
 
     fn path(&self) -> &Path {

@@ -1,9 +1,9 @@
 //! Running strace and reading what it wrote.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -130,17 +130,18 @@ fn result(text: &str) -> Option<i64> {
     digits.parse().ok()
 }
 
-/// strace attached to a running process, letting every fsync and fdatasync fail with EIO; ends when dropped.
-pub(super) struct FailingFsync {
+/// strace attached to a running process, letting system calls fail; ends when dropped.
+pub(super) struct FailingCalls {
     strace: Child,
 }
 
-impl FailingFsync {
-    /// Returns when strace has attached to every thread.
-    pub(super) fn attach(process_id: u32) -> Result<Self> {
+impl FailingCalls {
+    /// Returns when strace has attached to every thread. `calls` as in `fsync:error=EIO`; only calls on `files`,
+    /// unless there are none.
+    pub(super) fn attach(process_id: u32, calls: &str, files: &[PathBuf]) -> Result<Self> {
         let mut strace = command("strace")
-            .args(["-f", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"])
-            .args(["-e", "inject=fsync,fdatasync:error=EIO", "-p", &process_id.to_string()])
+            .args(["-f", "-o", "/dev/null", "-e", &format!("inject={calls}"), "-p", &process_id.to_string()])
+            .args(files.iter().flat_map(|file| [OsStr::new("-P"), file.as_os_str()]))
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -156,7 +157,7 @@ impl FailingFsync {
         Ok(attached)
     }
 
-    /// Lets fsync work again.
+    /// Lets the calls work again.
     pub(super) fn detach(mut self) -> Result<()> {
         capture(command("sh").args(["-c", &format!("kill -TERM {}", self.strace.id())]))?;
         self.strace.wait().context("cannot wait for strace")?;
@@ -164,7 +165,7 @@ impl FailingFsync {
     }
 }
 
-impl Drop for FailingFsync {
+impl Drop for FailingCalls {
     fn drop(&mut self) {
         // Both fail only where strace has ended already.
         let _ = self.strace.kill();
