@@ -45,7 +45,7 @@ pub fn decode_key(bytes: &[u8]) -> Result<Vec<AttributeValue>, DecodeError> {
     let mut fields = Fields::of(bytes);
     while let Some(field) = fields.next()? {
         match field.tag {
-            VALUES => values.push(take_value(field)?),
+            VALUES => values.push(take_value(field)?.ok_or(DecodeError::NoValue)?),
             _ => field.skip()?,
         }
     }
@@ -108,8 +108,8 @@ fn timestamp_len(instant: DateTime) -> usize {
     timestamp_fields(instant).map(|(_, number)| wire::varint_len(number)).sum()
 }
 
-/// Reads an attribute value. Of several members the last one counts.
-pub(super) fn take_value(field: Field<'_, '_>) -> Result<AttributeValue, DecodeError> {
+/// Reads an attribute value, if a member is set. Of several members the last one counts.
+pub(super) fn take_value(field: Field<'_, '_>) -> Result<Option<AttributeValue>, DecodeError> {
     let mut value = None;
     let mut fields = Fields::of(field.delimited()?);
     while let Some(field) = fields.next()? {
@@ -126,7 +126,7 @@ pub(super) fn take_value(field: Field<'_, '_>) -> Result<AttributeValue, DecodeE
             }
         });
     }
-    value.ok_or(DecodeError::NoValue)
+    Ok(value)
 }
 
 fn guid(bytes: &[u8]) -> Result<Uuid, DecodeError> {

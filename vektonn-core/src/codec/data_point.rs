@@ -89,7 +89,8 @@ fn take_entry(field: Field<'_, '_>) -> Result<Attribute, DecodeError> {
     while let Some(field) = fields.next()? {
         match field.tag {
             KEY => key = field.text()?,
-            VALUE => value = Some(take_value(field)?),
+            // Messages given twice are merged.
+            VALUE => value = take_value(field)?.or(value),
             _ => field.skip()?,
         }
     }

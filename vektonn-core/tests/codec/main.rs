@@ -212,6 +212,16 @@ fn data_point() -> impl Strategy<Value = DataPoint> {
     })
 }
 
+#[test]
+fn messages_given_twice_are_merged() {
+    let expected = DataPoint { attributes: vec![Attribute::new("a", 7)], vector: Vector::dense([]) };
+    for entry in
+        [&b"\x0a\x09\x0a\x01a\x12\x00\x12\x02\x20\x07"[..], b"\x0a\x09\x12\x02\x20\x07\x12\x00\x0a\x01a"]
+    {
+        assert_eq!(decode_data_point(entry).as_ref(), Ok(&expected));
+    }
+}
+
 fn attribute_value() -> impl Strategy<Value = AttributeValue> {
     prop_oneof![
         any::<String>().prop_map(AttributeValue::from),
