@@ -29,6 +29,7 @@ pub(crate) struct TopicTable {
 }
 
 impl TopicTable {
+    #[cfg(feature = "embedded")]
     pub(crate) fn new(topics: Vec<TopicState>) -> Self {
         Self { topics: Mutex::new(topics), changed: Condvar::new() }
     }

@@ -448,7 +448,7 @@ impl Tail for TroubledTail {
         };
         if has(&self.trouble, Trouble::Silent) {
             std::thread::sleep(Duration::from_millis(1));
-            self.held.extend(event);
+            event.into_iter().for_each(|event| self.held.push_front(event));
             return Ok(None);
         }
         match event {

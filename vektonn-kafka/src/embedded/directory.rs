@@ -3,9 +3,13 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The layout this version reads and writes.
 const FORMAT_VERSION: u32 = 1;
+/// How long to wait for the lock: a process that is just ending may hold it still, and so may one that is
+/// being started by the last owner and has not closed its inherited files yet.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Why a data directory cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -147,10 +151,16 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
         .truncate(false)
         .open(&path)
         .map_err(|e| OpenError::io("open", &path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(OpenError::io("lock", &path, e)),
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::Error(e)) => return Err(OpenError::io("lock", &path, e)),
+        }
     }
 }
 
