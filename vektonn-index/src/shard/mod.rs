@@ -17,8 +17,8 @@ use vektonn_core::{
     VectorError, VectorKind,
 };
 
-pub use attributes::MissingAttribute;
 use attributes::AttributeLayout;
+pub use attributes::MissingAttribute;
 use splits::{Split, SplitChange, Splits};
 
 use crate::distance::InstructionSet;
