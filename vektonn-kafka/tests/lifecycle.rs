@@ -456,7 +456,10 @@ impl Tail for TroubledTail {
                 self.held.push_front(event);
                 // A topic that is created again is told nevertheless.
                 match self.inner.next(timeout)? {
-                    Some(reset @ TailEvent::Reset { .. }) => Ok(Some(reset)),
+                    // It may have become silent meanwhile.
+                    Some(reset @ TailEvent::Reset { .. }) if has(&self.trouble, Trouble::HoldsRecords) => {
+                        Ok(Some(reset))
+                    }
                     other => {
                         self.held.extend(other);
                         Ok(None)
