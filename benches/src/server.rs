@@ -66,6 +66,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// A new connection.
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.base_url)

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
@@ -13,6 +13,7 @@ use vektonn_core::codec::{Record, encode_record};
 use super::dto::InputDataPoint;
 use super::{Setup, UPLOAD_POINTS};
 use crate::data::{Points, SEARCH_PATH, UPLOAD_PATH, config_files, index_meta};
+use crate::machine;
 use crate::report::{Goal, Report, Required};
 use crate::server::Server;
 use crate::stats::Spread;
@@ -28,14 +29,29 @@ struct Uploads {
     any_search: Vec<u8>,
 }
 
-/// Points per second of one round.
+/// How one step of one round went.
+#[derive(Clone, Copy, Default)]
+struct Outcome {
+    points_per_second: f64,
+    /// Processor time of the process at work, in microseconds.
+    cpu_us_per_point: f64,
+}
+
+/// One round's outcomes.
 #[derive(Clone, Copy, Default)]
 struct Round {
-    parse: f64,
-    acknowledged: f64,
-    searchable: f64,
-    fjall: f64,
-    fjall_grouped: f64,
+    parse: Outcome,
+    acknowledged: Outcome,
+    searchable: Outcome,
+    fjall: Outcome,
+    fjall_grouped: Outcome,
+}
+
+/// Time since a start, and processor time that a process has used since then.
+struct Stopwatch {
+    started: Instant,
+    process_id: u32,
+    cpu_seconds: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -63,20 +79,28 @@ fn run_round(setup: &Setup, uploads: &Uploads, number: usize) -> Result<Round> {
     let mut steps = [Step::Parse, Step::Http, Step::Fjall, Step::FjallGrouped];
     let first = number % steps.len();
     steps.rotate_left(first);
-    let rate = |seconds: Duration| uploads.points as f64 / seconds.as_secs_f64();
     let mut round = Round::default();
     for step in steps {
         match step {
-            Step::Parse => round.parse = rate(parse(uploads)?),
-            Step::Http => {
-                let (acknowledged, searchable) = upload(setup, uploads)?;
-                (round.acknowledged, round.searchable) = (rate(acknowledged), rate(searchable));
-            }
-            Step::Fjall => round.fjall = rate(write(setup, uploads, 1)?),
-            Step::FjallGrouped => round.fjall_grouped = rate(write(setup, uploads, setup.connections)?),
+            Step::Parse => round.parse = parse(uploads)?,
+            Step::Http => [round.acknowledged, round.searchable] = upload(setup, uploads)?,
+            Step::Fjall => round.fjall = write(setup, uploads, 1)?,
+            Step::FjallGrouped => round.fjall_grouped = write(setup, uploads, setup.connections)?,
         }
     }
     Ok(round)
+}
+
+impl Stopwatch {
+    fn start(process_id: u32) -> Self {
+        Self { started: Instant::now(), process_id, cpu_seconds: machine::cpu_seconds(process_id) }
+    }
+
+    fn read(&self, points: usize) -> Outcome {
+        let points_per_second = points as f64 / self.started.elapsed().as_secs_f64();
+        let cpu_seconds = machine::cpu_seconds(self.process_id) - self.cpu_seconds;
+        Outcome { points_per_second, cpu_us_per_point: cpu_seconds * 1e6 / points as f64 }
+    }
 }
 
 impl Uploads {
@@ -102,19 +126,19 @@ impl Uploads {
 }
 
 /// serde_json alone, on this thread.
-fn parse(uploads: &Uploads) -> Result<Duration> {
-    let started = Instant::now();
+fn parse(uploads: &Uploads) -> Result<Outcome> {
+    let stopwatch = Stopwatch::start(std::process::id());
     for body in &uploads.bodies {
         black_box(serde_json::from_slice::<Vec<InputDataPoint>>(body)?);
     }
-    Ok(started.elapsed())
+    Ok(stopwatch.read(uploads.points))
 }
 
-/// The time until the last upload is acknowledged, and until all points are searchable.
-fn upload(setup: &Setup, uploads: &Uploads) -> Result<(Duration, Duration)> {
+/// Until the last upload is acknowledged, and until all points are searchable.
+fn upload(setup: &Setup, uploads: &Uploads) -> Result<[Outcome; 2]> {
     let server = Server::start(&setup.binary, &config_files(setup.dimension), &setup.dir)?;
     let next = AtomicUsize::new(0);
-    let started = Instant::now();
+    let stopwatch = Stopwatch::start(server.id());
     let upload_some = || -> Result<Position> {
         let client = server.client();
         let mut position = Position::new();
@@ -132,18 +156,18 @@ fn upload(setup: &Setup, uploads: &Uploads) -> Result<(Duration, Duration)> {
             anyhow::Ok(())
         })
     })?;
-    let acknowledged = started.elapsed();
+    let acknowledged = stopwatch.read(uploads.points);
     server.client().search_after(&position.to_string(), SEARCH_PATH, &uploads.any_search)?;
-    Ok((acknowledged, started.elapsed()))
+    Ok([acknowledged, stopwatch.read(uploads.points)])
 }
 
 /// The storage engine alone: the same keys and values, with one fsync for every `uploads_per_sync` uploads.
-fn write(setup: &Setup, uploads: &Uploads, uploads_per_sync: usize) -> Result<Duration> {
+fn write(setup: &Setup, uploads: &Uploads, uploads_per_sync: usize) -> Result<Outcome> {
     let dir = tempfile::tempdir_in(&setup.dir)?;
     // Synced by its commits only, as the embedded data source does it.
     let db = Database::builder(dir.path()).manual_journal_persist(true).open()?;
     let keyspace = db.keyspace("points", KeyspaceCreateOptions::default)?;
-    let started = Instant::now();
+    let stopwatch = Stopwatch::start(std::process::id());
     for group in uploads.records.chunks(uploads_per_sync) {
         let mut batch = db.batch().durability(Some(PersistMode::SyncAll));
         for record in group.iter().flatten() {
@@ -152,7 +176,7 @@ fn write(setup: &Setup, uploads: &Uploads, uploads_per_sync: usize) -> Result<Du
         }
         batch.commit()?;
     }
-    Ok(started.elapsed())
+    Ok(stopwatch.read(uploads.points))
 }
 
 fn add_results(setup: &Setup, points: &Points, uploads: &Uploads, rounds: &[Round], report: &mut Report) {
@@ -168,22 +192,33 @@ fn add_results(setup: &Setup, points: &Points, uploads: &Uploads, rounds: &[Roun
         uploads.record_bytes() as f64 / uploads.points as f64,
         rounds.len(),
     );
-    let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
+    let spread = |value: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
     let json_mb = uploads.body_bytes() as f64 / uploads.points as f64 / 1e6;
-    let row = |what: String, value: fn(&Round) -> f64, upload_to: fn(&Round) -> f64| {
-        let rate = spread(value);
-        let ratio = format!("{:.2}", spread(upload_to));
-        [what, format!("{rate:.0}"), format!("{:.0}", rate.median * json_mb), ratio]
+    let ratio_to = |of: fn(&Round) -> Outcome| {
+        spread(&|round| round.acknowledged.points_per_second / of(round).points_per_second)
+    };
+    let row = |what: &str, of: fn(&Round) -> Outcome| {
+        let rate = spread(&|round| of(round).points_per_second);
+        let cpu = spread(&|round| of(round).cpu_us_per_point);
+        let json_rate = rate.median * json_mb;
+        [
+            what,
+            &format!("{rate:.0}"),
+            &format!("{json_rate:.0}"),
+            &format!("{cpu:.1}"),
+            &format!("{:.2}", ratio_to(of)),
+        ]
+        .map(str::to_owned)
     };
     let grouped = format!("fjall alone, 1 fsync per {} requests", setup.connections);
     let rows = [
-        row("HTTP upload, until acknowledged".into(), |r| r.acknowledged, |_| 1.0),
-        row("HTTP upload, until searchable".into(), |r| r.searchable, |r| r.acknowledged / r.searchable),
-        row("serde_json alone, 1 core".into(), |r| r.parse, |r| r.acknowledged / r.parse),
-        row("fjall alone, 1 fsync per request".into(), |r| r.fjall, |r| r.acknowledged / r.fjall),
-        row(grouped, |r| r.fjall_grouped, |r| r.acknowledged / r.fjall_grouped),
+        row("HTTP upload, until acknowledged", |round| round.acknowledged),
+        row("HTTP upload, until searchable", |round| round.searchable),
+        row("serde_json alone, 1 core", |round| round.parse),
+        row("fjall alone, 1 fsync per request", |round| round.fjall),
+        row(&grouped, |round| round.fjall_grouped),
     ];
-    report.add_table(heading, ["", "points/s", "JSON MB/s", "upload rate / this"], rows);
-    let ratio = spread(|round| round.acknowledged / round.parse).median;
+    report.add_table(heading, ["", "points/s", "JSON MB/s", "CPU us/point", "upload rate / this"], rows);
+    let ratio = ratio_to(|round| round.parse).median;
     report.add_goal(Goal::new("upload_rate_per_serde_json_rate", Required::AtLeast(0.5), ratio));
 }
