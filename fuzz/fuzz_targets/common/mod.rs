@@ -8,6 +8,7 @@ use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta};
 use vektonn_index::shard::Shard;
 
 // The server is a program with a large tree of dependencies; the reading and writing of JSON needs few of them.
+#[allow(unused_imports)]
 #[path = "../../../vektonn-server/src/dto/mod.rs"]
 pub mod dto;
 
