@@ -332,7 +332,11 @@ shardsById: {All: {}}";
             let running = server::start(ServeOptions { config, data, address, limits: Limits::default() })
                 .await
                 .unwrap();
-            Self { url: format!("http://{}", running.local_addr), directory, running }
+            let server = Self { url: format!("http://{}", running.local_addr), directory, running };
+            while server.client().get(&["readyz"]).await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            server
         }
 
         pub(crate) fn client(&self) -> Client {
