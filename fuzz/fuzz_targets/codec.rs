@@ -1,10 +1,15 @@
-//! Keys, values and records of the log: any bytes are decoded or refused, and what is decoded comes back the same
-//! from the bytes that we would write.
+//! Keys, values and records of the log: any bytes are decoded or refused, as messages derived by prost would be, and
+//! what is decoded comes back the same from the bytes that we would write.
 #![no_main]
+
+// The oracle of the codec's own tests.
+#[path = "../../vektonn-core/tests/codec/derived.rs"]
+mod derived;
 
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
+use prost::Message;
 use vektonn_core::codec::{
     Record, decode_change, decode_data_point, decode_key, encode_data_point, encode_key, encode_record,
 };
@@ -32,15 +37,22 @@ fuzz_target!(|bytes: &[u8]| {
 });
 
 fn key(bytes: &[u8]) {
-    if let Ok(values) = decode_key(bytes) {
+    let derived = derived::Key::decode(bytes).ok().and_then(derived::Key::values);
+    assert_eq!(decode_key(bytes).ok(), derived);
+    if let Some(values) = derived {
+        assert_eq!(encode_key(&values), derived::Key::of(&values).encode_to_vec());
         assert_eq!(decode_key(&encode_key(&values)), Ok(values));
     }
 }
 
-/// Compared as bytes, because coordinates may be NaN.
+/// Compared as text and as bytes, because coordinates may be NaN.
 fn data_point(bytes: &[u8]) {
-    if let Ok(point) = decode_data_point(bytes) {
+    let ours = decode_data_point(bytes).ok();
+    let derived = derived::Point::decode(bytes).ok().and_then(derived::Point::data_point);
+    assert_eq!(format!("{ours:?}"), format!("{derived:?}"));
+    if let Some(point) = ours {
         let written = encode_data_point(&point);
+        assert_eq!(written, derived::Point::of(&point).encode_to_vec());
         let again = decode_data_point(&written).expect("what was written is readable");
         assert_eq!(again.attributes, point.attributes);
         assert_eq!(encode_data_point(&again), written);
