@@ -199,13 +199,12 @@ impl AppendError {
 
 impl fmt::Display for AppendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let written = self.count(RecordOutcome::Acked);
-        let unknown = self.count(RecordOutcome::Unknown);
-        write!(f, "{}; {written} of {} records were written", self.failure, self.outcomes.len())?;
-        if unknown > 0 {
-            write!(f, ", of {unknown} more it is unknown")?;
+        let (all, written) = (self.outcomes.len(), self.count(RecordOutcome::Acked));
+        write!(f, "{}; of {all} records {written} were written", self.failure)?;
+        match self.count(RecordOutcome::Unknown) {
+            0 => Ok(()),
+            unknown => write!(f, ", and {unknown} may have been"),
         }
-        Ok(())
     }
 }
 

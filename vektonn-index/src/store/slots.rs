@@ -224,7 +224,7 @@ impl<'p, T, R> Reader<'p, T, R> {
     }
 
     /// All live slots.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     fn slots(self) -> impl Iterator<Item = u32> {
         (0..self.end).filter(move |&slot| self.sees(slot))
     }
