@@ -174,6 +174,20 @@ models! {
     sparse_jaccard_agrees_with_a_naive_scan: Sparse, JaccardBinary;
 }
 
+/// Inner products of such vectors leave the range of f32, their cosines do not.
+#[test]
+fn cosine_of_very_long_and_very_short_vectors() {
+    for scale in [1e-44, 1e-30, 1e-20, 1.0, 1e18, 1e25, 1e38] {
+        let store = IndexStore::dense(Metric::Cosine, 2).unwrap();
+        let point = |id, y: f32| StoreChange::upsert(id, [scale, y * scale].try_into().unwrap(), ());
+        store.apply([point(1, 1.0), point(2, -1.0)]).unwrap();
+        let found = store.search(&[2.0 * scale, 0.0], &SearchOptions::new(2)).unwrap();
+        let expected = 1.0 - 0.5_f32.sqrt();
+        assert_eq!(found.iter().map(|it| it.item).collect::<Vec<_>>(), [1, 2], "at {scale}");
+        assert!(found.iter().all(|it| (it.distance - expected).abs() < 0.05), "at {scale}: {found:?}");
+    }
+}
+
 /// Every id is updated over and over in batches of all ids; a search must always see each id exactly once and
 /// all of one batch.
 #[test]

@@ -42,6 +42,11 @@ pub trait DataSource: Send + Sync {
     /// # Errors
     /// When the data source cannot be read.
     fn high_watermarks(&self, selectors: &[TopicSelector]) -> BoxFuture<'_, Result<Position, TailError>>;
+
+    /// Why nothing can be written until the process is started again; `None` while writes are taken.
+    fn write_failure(&self) -> Option<AppendFailure> {
+        None
+    }
 }
 
 /// Reads what was appended to some topics, and then what is being appended.

@@ -15,6 +15,7 @@ use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta};
 use vektonn_kafka::DataSource;
 use vektonn_kafka::lifecycle::ShardManager;
 
+use crate::body::Bodies;
 use crate::catalog::Catalog;
 use crate::error::ApiError;
 use crate::limits::Limits;
@@ -28,6 +29,7 @@ pub(crate) struct App {
     pub(crate) source: Arc<dyn DataSource>,
     pub(crate) shards: ShardManager,
     pub(crate) search_pool: SearchPool,
+    pub(crate) bodies: Bodies,
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
     /// One permit for each request that may run.
@@ -77,11 +79,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not answer {method}"))
         })
         .layer(CatchPanicLayer::custom(|_| {
-            ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The request failed unexpectedly; the log says why",
-            )
-            .into_response()
+            ApiError::internal("The request failed unexpectedly; the log says why").into_response()
         }))
         .with_state(app)
 }
@@ -90,11 +88,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match app.requests.try_acquire() {
         Ok(_permit) => next.run(request).await,
-        Err(_) => ApiError::unavailable(format!(
-            "More than {} requests are running already, try again later",
-            app.limits.requests_max
-        ))
-        .into_response(),
+        Err(_) => {
+            let running = app.limits.requests_max;
+            let message = format!("{running} requests are running already, try again later");
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, message).into_response()
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta, MetaError};
+use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta, MetaError, sharding};
 
 const DATA_SOURCES: &str = "data-sources";
 const INDICES: &str = "indices";
@@ -35,6 +35,8 @@ pub(crate) enum CatalogError {
     NoDataSource { file: PathBuf, id: DataSourceId, expected: PathBuf },
     #[error("{} and {} describe the same thing: keep one of them", first.display(), second.display())]
     Twice { first: PathBuf, second: PathBuf },
+    #[error("{first} and {second} would write to the same topics, {topics}: rename one of them")]
+    SameTopics { first: DataSourceId, second: DataSourceId, topics: String },
     #[error("{} has no data sources: expected files like {DATA_SOURCES}/<name>/<version>.yaml", base.display())]
     Empty { base: PathBuf },
 }
@@ -47,6 +49,12 @@ impl Catalog {
             let id = DataSourceId { name, version };
             let meta = DataSourceMeta::from_yaml(id.clone(), &read(&file)?)
                 .map_err(|source| CatalogError::Meta { file, source })?;
+            let topics = sharding::topic_name(&meta, &[]);
+            if let Some((other, _)) =
+                catalog.data_sources.iter().find(|(_, it)| sharding::topic_name(it, &[]) == topics)
+            {
+                return Err(CatalogError::SameTopics { first: other.clone(), second: id, topics });
+            }
             catalog.data_sources.insert(id, Arc::new(meta));
         }
         if catalog.data_sources.is_empty() {

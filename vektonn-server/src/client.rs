@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use vektonn_core::Position;
 
 use crate::dto::IndexItem;
+use crate::request;
 
 /// Where `vektonn serve` and `vektonn demo` listen unless told otherwise.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8081";
@@ -18,9 +19,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the server's own 60 s for a request, so that its answer arrives.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 const ERROR_BODY_CHARS_MAX: usize = 500;
-/// Where in the log an upload ended; sent back with a search, it makes the search wait until it sees that upload.
-const POSITION_HEADER: &str = "X-Vektonn-Position";
-const MIN_POSITION_HEADER: &str = "X-Vektonn-Min-Position";
 
 /// A named value of a data point, as in JSON: `{"key": "Id", "value": {"int64": 7}}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,7 +164,7 @@ impl Answer {
     }
 
     fn position(&self) -> Result<Position, ClientError> {
-        let Some(header) = self.headers.get(POSITION_HEADER) else { return Ok(Position::new()) };
+        let Some(header) = self.headers.get(request::POSITION) else { return Ok(Position::new()) };
         let token = header.to_str().map_err(|error| self.unreadable(&error))?;
         token.parse().map_err(|error: vektonn_core::PositionError| self.unreadable(&error))
     }
@@ -220,7 +218,7 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         let mut request = self.request(Method::POST, &["api", "v1", "search", index.0, index.1])?.json(query);
         if !min_position.is_empty() {
-            request = request.header(MIN_POSITION_HEADER, min_position.to_string());
+            request = request.header(request::MIN_POSITION, min_position.to_string());
         }
         self.send(request).await
     }

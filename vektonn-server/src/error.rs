@@ -54,6 +54,11 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
+    /// Nothing that the client did.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
+    }
+
     /// The request's time is over.
     pub(crate) fn timeout(message: impl Into<String>) -> Self {
         Self::new(StatusCode::GATEWAY_TIMEOUT, message)
@@ -65,12 +70,14 @@ impl From<AppendError> for ApiError {
         if error.count(RecordOutcome::Unknown) > 0 {
             return Self::timeout(format!("It is unknown whether the upload was stored: {error}"));
         }
+        let written =
+            if error.count(RecordOutcome::Acked) > 0 { "was stored only in part" } else { "was not stored" };
         let status = match error.failure {
             AppendFailure::KeyTooLong { .. } => StatusCode::BAD_REQUEST,
             AppendFailure::DiskFull { .. } => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        Self::new(status, format!("The upload was not stored: {error}"))
+        Self::new(status, format!("The upload {written}: {error}"))
     }
 }
 
@@ -90,10 +97,7 @@ impl IntoResponse for ApiError {
 pub(crate) fn json_response(body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => json_bytes(body),
-        Err(error) => {
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("Cannot write the answer: {error}"))
-                .into_response()
-        }
+        Err(error) => ApiError::internal(format!("Cannot write the answer: {error}")).into_response(),
     }
 }
 

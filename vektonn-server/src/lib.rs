@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod body;
 mod catalog;
 pub mod cli;
 mod client;

@@ -9,12 +9,18 @@ pub(crate) struct Limits {
     /// Bytes of a request's body
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) body_bytes_max: usize,
+    /// Bytes of the bodies of all running requests together
+    #[arg(long, value_name = "BYTES", default_value_t = 2 << 30)]
+    pub(crate) all_bodies_bytes_max: usize,
     /// Neighbours per query vector
     #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
     pub(crate) k_max: usize,
     /// Query vectors of one search
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     pub(crate) query_vectors_max: usize,
+    /// Data points that one search may find, over all its query vectors
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    pub(crate) results_max: usize,
     /// Requests at the same time
     #[arg(long, value_name = "COUNT", default_value_t = 1024)]
     pub(crate) requests_max: usize,
@@ -24,7 +30,7 @@ pub(crate) struct Limits {
     /// Seconds a client may take to send a request's headers
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(crate) header_timeout_s: u64,
-    /// Seconds a client may take to send a request's body, or leave a pause in it
+    /// Seconds that a pause in a request's body may last
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) body_pause_s_max: u64,
 }

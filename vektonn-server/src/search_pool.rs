@@ -2,39 +2,60 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Instant;
 
+use axum::http::StatusCode;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::ApiError;
 
+/// Bytes of stack of each thread.
+const STACK_BYTES: usize = 8 << 20;
+
 /// Runs CPU work; refuses it when too much waits already.
-#[derive(Clone)]
 pub(crate) struct SearchPool {
-    pool: Arc<ThreadPool>,
-    places: Arc<Semaphore>,
+    pool: ThreadPool,
+    places: Semaphore,
+    /// As many as there are threads. More must not be started: a thread that waits for a part of its work would begin
+    /// with another search meanwhile, on top of its stack, and answer the first one late.
+    running: Arc<Semaphore>,
 }
 
 impl SearchPool {
     /// One thread for each core, and room for so many pieces of work that run or wait.
     pub(crate) fn new(places_max: usize) -> anyhow::Result<Self> {
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let pool =
-            ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("search-{i}")).build()?;
-        Ok(Self { pool: Arc::new(pool), places: Arc::new(Semaphore::new(places_max)) })
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .stack_size(STACK_BYTES)
+            .thread_name(|i| format!("search-{i}"))
+            .build()?;
+        Ok(Self { pool, places: Semaphore::new(places_max), running: Arc::new(Semaphore::new(threads)) })
     }
 
     /// Runs work on the pool; rayon's parallel iterators in it use the pool's threads.
     ///
     /// # Errors
-    /// 503 if there is no place, 500 if the work panics.
+    /// 429 if there is no place, 504 if the deadline passes first, 500 if the work panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let place = Arc::clone(&self.places)
-            .try_acquire_owned()
-            .map_err(|_| ApiError::unavailable("Too many searches are waiting already, try again later"))?;
+        let _place = self.places.try_acquire().map_err(|_| {
+            let message = "Too many searches are waiting already, try again later";
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+        })?;
+        tokio::time::timeout_at(deadline.into(), self.run_in_turn(work))
+            .await
+            .map_err(|_| ApiError::timeout("The search did not finish within Request-Timeout"))?
+            .ok_or_else(|| ApiError::internal("The search failed unexpectedly; the log says why"))
+    }
+
+    /// `None` if the work panics.
+    async fn run_in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let turn = Arc::clone(&self.running).acquire_owned().await.ok()?;
         let (done, result) = oneshot::channel();
         self.pool.spawn(move || {
             // A panic in rayon's spawn would end the process; the sender is dropped instead.
@@ -42,13 +63,8 @@ impl SearchPool {
                 // The client may have gone away.
                 let _ = done.send(value);
             }
-            drop(place);
+            drop(turn);
         });
-        result.await.map_err(|_| {
-            ApiError::new(
-                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-                "The search failed unexpectedly; the log says why",
-            )
-        })
+        result.await.ok()
     }
 }

@@ -19,11 +19,14 @@ use vektonn_kafka::lifecycle::ShardManager;
 use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
 
 use crate::app::{App, router};
+use crate::body::Bodies;
 use crate::catalog::Catalog;
 use crate::limits::Limits;
 use crate::search_pool::SearchPool;
 use crate::telemetry;
 
+/// Says that the data is in Kafka.
+const KAFKA_SERVERS: &str = "VEKTONN_KAFKA_BOOTSTRAP_SERVERS";
 /// Running requests get this long when the server stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// After an error of accepting connections, such as too many open files.
@@ -52,6 +55,11 @@ pub(crate) struct RunningServer {
 /// # Errors
 /// One line that tells what is wrong: the port, the configuration, the data directory.
 pub(crate) async fn start(options: ServeOptions) -> Result<RunningServer> {
+    if std::env::var_os(KAFKA_SERVERS).is_some_and(|servers| !servers.is_empty()) {
+        return Err(anyhow!(
+            "{KAFKA_SERVERS} is set, but this version keeps its data in --data only: unset it"
+        ));
+    }
     // First of all, so that a taken port is known before anything slow begins.
     let listener = listen(&options.address)?;
     let local_addr = listener.local_addr().context("cannot tell the listening address")?;
@@ -122,6 +130,7 @@ fn open(config: &Path, data: &Path, limits: Limits) -> Result<Arc<App>> {
         "opened"
     );
     Ok(Arc::new(App {
+        bodies: Bodies::new(&limits),
         search_pool: SearchPool::new(limits.searches_max)?,
         requests: Semaphore::new(limits.requests_max),
         catalog,

@@ -51,6 +51,44 @@ fn query_vectors_and_k_over_the_limit_are_400() {
 }
 
 #[test]
+fn a_search_for_too_many_points_in_all_is_400() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &["--results-max", "5"]);
+    let points: Vec<_> = (0..4).map(point).collect();
+    let uploaded = server.post(UPLOAD, &format!("[{}]", points.join(",")));
+    let headers = [("X-Vektonn-Min-Position", uploaded.header("X-Vektonn-Position").unwrap())];
+    let search = |k: u32| {
+        let vectors = vec![r#"{"coordinates": [1, 2]}"#; 2].join(",");
+        let body = format!(r#"{{"k": {k}, "queryVectors": [{vectors}]}}"#);
+        server.request(&format!("POST {SEARCH}"), &headers, body.as_bytes())
+    };
+    assert_eq!(search(2).status, 200);
+    assert_eq!(
+        search(3).body,
+        r#"{"errorMessages":["K times the number of query vectors must not be larger than 5, got 3 times 2"]}"#
+    );
+}
+
+#[test]
+fn bodies_that_are_too_large_together_are_429() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = ["--body-bytes-max", "100000", "--all-bodies-bytes-max", "100000"];
+    let server = Server::start(&quick_start(), data.path(), &limits);
+    let mut slow = TcpStream::connect(&server.address).unwrap();
+    let head = format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 90000\r\n\r\n["
+    );
+    slow.write_all(head.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let response = server.post(UPLOAD, &format!("[{}]", point(1)));
+    assert_eq!(response.status, 429, "{response:?}");
+    assert!(response.header("Retry-After").is_some());
+    drop(slow);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(server.post(UPLOAD, &format!("[{}]", point(1))).status, 200);
+}
+
+#[test]
 fn a_client_that_stops_sending_does_not_hold_its_place_for_ever() {
     let data = tempfile::tempdir().unwrap();
     let server =

@@ -77,6 +77,12 @@ pub(crate) fn norm(values: &[f32]) -> f64 {
     values.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
 }
 
+/// The inner product with the range of f64, for vectors whose inner product may leave that of f32.
+#[cold]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+}
+
 /// Narrows to f32; what is not finite then counts as farthest; -0.0 becomes 0.0.
 #[inline]
 fn narrow(distance: f64) -> f32 {

@@ -1,5 +1,6 @@
 //! Exact dense search: every live row is compared.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use vektonn_core::Metric;
@@ -14,6 +15,10 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// Rows scanned between two looks at the clock.
 const ROWS_PER_DEADLINE_CHECK: u32 = 64 * BLOCK as u32;
+
+/// A product of norms within this range bounds an inner product, and every part of it, that f32 can hold with all of its
+/// precision. The cosine of shorter or longer vectors is made in f64.
+const NORMS_OF_F32: RangeInclusive<f64> = 1e-30..=1e37;
 
 /// Rows of f32, scanned block by block. `T` is what the owner keeps with each row.
 pub(crate) struct FlatIndex<T> {
@@ -79,9 +84,15 @@ impl<T> FlatIndex<T> {
             }),
             Metric::Cosine => self.scan(reader, options, |rows, dots, first| {
                 self.kernels.dot_many(query, rows, self.dimension, dots);
-                for (&dot, slot) in dots.iter().zip(first..) {
-                    collector
-                        .offer(distance::cosine_distance(f64::from(dot), query_norm * norm_of(slot)), slot);
+                let rows = rows.chunks_exact(self.dimension);
+                for ((&dot, row), slot) in dots.iter().zip(rows).zip(first..) {
+                    let norms = query_norm * norm_of(slot);
+                    let dot = if NORMS_OF_F32.contains(&norms) {
+                        f64::from(dot)
+                    } else {
+                        distance::dot(query, row)
+                    };
+                    collector.offer(distance::cosine_distance(dot, norms), slot);
                 }
             }),
             Metric::JaccardBinary => unreachable!("IndexSpec::check refuses Jaccard for dense vectors"),

@@ -23,6 +23,9 @@ pub(crate) struct SparseQuery {
 enum Coordinates {
     Array(Vec<f32>),
     Table(Table),
+    /// For L2, which needs the dimensions that only the query has, too. With the norms in their place, two long vectors
+    /// that differ little would have a distance made of rounding errors.
+    List(SparseVector),
 }
 
 /// Coordinates by index, behind a filter that keeps most look-ups of absent ones away from the map.
@@ -37,7 +40,10 @@ impl SparseQuery {
     pub(crate) fn new(metric: Metric, query: &SparseVector) -> Self {
         Self {
             metric,
-            coordinates: Coordinates::new(query, ARRAY_INDEX_MAX),
+            coordinates: match metric {
+                Metric::L2 => Coordinates::List(query.clone()),
+                _ => Coordinates::new(query, ARRAY_INDEX_MAX),
+            },
             norm: distance::norm(query.values()),
             non_zeros: count_non_zeros(query.values()),
         }
@@ -46,6 +52,7 @@ impl SparseQuery {
     /// The final distance of the query to a row.
     pub(crate) fn distance(&self, row: &SparseRow) -> f32 {
         match &self.coordinates {
+            Coordinates::List(query) => distance::l2_distance(squared_l2(query, &row.vector) as f32),
             Coordinates::Array(array) => {
                 self.distance_by(row, |index| array.get(index as usize).copied().unwrap_or_default())
             }
@@ -58,12 +65,7 @@ impl SparseQuery {
         match self.metric {
             Metric::InnerProduct => distance::inner_product_distance(dot(row, coordinate_at)),
             Metric::Cosine => distance::cosine_distance(dot(row, coordinate_at), self.norm * row.norm),
-            Metric::L2 => {
-                // The dimensions that only the query has are in its norm, the others are replaced in it.
-                let replaced =
-                    sum(row, coordinate_at, |query, value| (query - value).powi(2) - query * query);
-                distance::l2_distance((self.norm * self.norm + replaced).max(0.0) as f32)
-            }
+            Metric::L2 => unreachable!("L2 goes through both lists"),
             Metric::JaccardBinary => {
                 let both = |query, value| f64::from(u8::from((query != 0.0) & (value != 0.0)));
                 let common = sum(row, coordinate_at, both) as usize;
@@ -86,6 +88,21 @@ fn sum(row: &SparseRow, coordinate_at: impl Fn(u32) -> f32, term: impl Fn(f64, f
         sum += term(f64::from(coordinate_at(index)), f64::from(value));
     }
     sum
+}
+
+/// The squared Euclidean distance, summed by ascending index.
+fn squared_l2(a: &SparseVector, b: &SparseVector) -> f64 {
+    let mut rest = b.indices().iter().zip(b.values()).peekable();
+    let square = |x: f64| x * x;
+    let mut sum = 0.0;
+    for (index, &value) in a.indices().iter().zip(a.values()) {
+        while let Some((_, &only_b)) = rest.next_if(|(other, _)| *other < index) {
+            sum += square(f64::from(only_b));
+        }
+        let other = rest.next_if(|(other, _)| *other == index).map_or(0.0, |(_, &other)| f64::from(other));
+        sum += square(f64::from(value) - other);
+    }
+    rest.fold(sum, |sum, (_, &only_b)| sum + square(f64::from(only_b)))
 }
 
 impl Coordinates {

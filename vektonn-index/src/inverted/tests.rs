@@ -152,3 +152,10 @@ fn from_sprs() {
     let vector: CsVec<f32> = CsVec::new(dimension, vec![dimension - 1], vec![1.0]);
     assert_eq!(sparse_from_sprs(vector.view(), dimension), Err(VectorError::Dimension { dimension }));
 }
+
+#[test]
+fn l2_of_long_vectors_that_differ_little() {
+    let (a, b): (&[_], &[_]) = (&[(1, 1e8), (2, 1.0), (4, 0.5)], &[(0, 0.5), (1, 1e8), (2, 1.5)]);
+    assert_eq!(distance(Metric::L2, a, b), 0.75);
+    assert_eq!(distance(Metric::L2, b, a), 0.75);
+}

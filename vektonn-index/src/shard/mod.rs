@@ -267,6 +267,7 @@ impl Shard {
     ) -> Result<Vec<Vec<FoundDataPoint>>, SearchError> {
         let mut options = SearchOptions::new(query.k);
         options.deadline = deadline;
+        options.check_deadline()?;
         let pin = self.timeline.pin();
         // After the pin: every split with a point that the pin sees is among them.
         let splits = self.splits.matching(&self.layout, &query.split_filter);

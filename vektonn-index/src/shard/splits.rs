@@ -83,9 +83,16 @@ impl Splits {
         for Prepared { split, change } in changes {
             by_split.entry(split).or_default().push(change);
         }
-        self.add_missing(by_split.keys());
+        // A deletion makes no split: where there is none, there is nothing to delete.
+        let is_upsert = |change: &SplitChange| matches!(change, StoreChange::Upsert { .. });
+        self.add_missing(
+            by_split.iter().filter(|(_, changes)| changes.iter().any(is_upsert)).map(|(key, _)| key),
+        );
         let table = self.table.load();
-        by_split.into_iter().try_for_each(|(key, changes)| table[&key].store.apply_in(batch, changes))
+        by_split.into_iter().try_for_each(|(key, changes)| match table.get(&key) {
+            Some(split) => split.store.apply_in(batch, changes),
+            None => Ok(()),
+        })
     }
 
     fn add_missing<'k>(&self, keys: impl Iterator<Item = &'k Box<[u8]>>) {

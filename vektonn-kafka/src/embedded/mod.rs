@@ -92,11 +92,6 @@ impl EmbeddedDataSource {
         Ok(Self { log, queue, writer: Mutex::new(Some(thread)) })
     }
 
-    /// Why appends fail at present, if they do for good.
-    pub fn write_failure(&self) -> Option<AppendFailure> {
-        self.queue.refusal()
-    }
-
     /// Bytes the data directory's log takes on disk, about.
     pub fn disk_bytes(&self) -> u64 {
         self.log.disk_bytes()
@@ -136,6 +131,10 @@ impl DataSource for EmbeddedDataSource {
     fn high_watermarks(&self, selectors: &[TopicSelector]) -> BoxFuture<'_, Result<Position, TailError>> {
         let position = self.log.table().high_watermarks(selectors);
         Box::pin(std::future::ready(Ok(position)))
+    }
+
+    fn write_failure(&self) -> Option<AppendFailure> {
+        self.queue.refusal()
     }
 }
 

@@ -75,8 +75,18 @@ fn describe(source: &DataSourceItem, indices: &[IndexItem]) -> String {
 fn index_table(indices: &[&IndexItem]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    let titles =
-        ["index", "algorithm", "split by", "shard", "state", "points", "memory", "lag", "bad records"];
+    let titles = [
+        "index",
+        "algorithm",
+        "search",
+        "split by",
+        "shard",
+        "state",
+        "points",
+        "memory",
+        "lag",
+        "bad records",
+    ];
     table.set_header(titles);
     for index in indices {
         for shard in &index.shards {
@@ -96,7 +106,8 @@ fn index_row(index: &IndexItem, shard: &ShardItem) -> Vec<Cell> {
         [] => String::new(),
         keys => format!("{} ({})", keys.join(", "), HumanCount(shard.splits_count)),
     };
-    let texts = [&name, &index.index_algorithm, &splits, &shard.id, &shard.state];
+    let search = if index.searches_exactly { "exact" } else { "approximate" };
+    let texts = [&name, &index.index_algorithm, search, &splits, &shard.id, &shard.state];
     let numbers = [
         number(HumanCount(shard.data_points_count)),
         number(HumanBytes(shard.bytes)),

@@ -155,6 +155,8 @@ pub(crate) struct IndexItem {
     pub(crate) data_source_name: String,
     pub(crate) data_source_version: String,
     pub(crate) index_algorithm: String,
+    /// Whether searches compare every point, whatever the algorithm would allow.
+    pub(crate) searches_exactly: bool,
     pub(crate) id_attributes: Vec<String>,
     pub(crate) split_attributes: Vec<String>,
     pub(crate) shards: Vec<ShardItem>,

@@ -21,7 +21,8 @@ const COMMIT: &str = match option_env!("VEKTONN_COMMIT_HASH") {
 /// A shard that lags by no more than this is ready.
 const READY_LAG_RECORDS_MAX: u64 = 10_000;
 
-/// The published status: `Init` while shards catch up, `Warn` when one cannot follow, else `Ok`.
+/// The published status: `Warn` when a shard cannot follow or uploads are refused, `Init` while shards catch up, else
+/// `Ok`.
 pub(crate) async fn ping(State(app): State<Arc<App>>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
@@ -30,10 +31,11 @@ pub(crate) async fn ping(State(app): State<Arc<App>>) -> Response {
     }
 
     let shards = app.shards.all();
-    let status = if shards.iter().any(|shard| !shard.is_serving()) {
-        "Init"
-    } else if shards.iter().any(|shard| matches!(shard.state(), ShardState::Failed(_))) {
+    let cannot_follow = shards.iter().any(|shard| matches!(shard.state(), ShardState::Failed(_)));
+    let status = if cannot_follow || app.source.write_failure().is_some() {
         "Warn"
+    } else if shards.iter().any(|shard| !shard.is_serving()) {
+        "Init"
     } else {
         "Ok"
     };
@@ -64,7 +66,11 @@ pub(crate) async fn healthz() -> Response {
 /// Whether all shards serve and are up to date, and how each of them is.
 pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
     #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
     struct Readiness {
+        /// Why uploads are refused, if they are; searches go on.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        uploads_refused: Option<String>,
         shards: Vec<ShardReadiness>,
     }
 
@@ -72,7 +78,8 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
     let waiting: Vec<String> =
         shards.iter().filter(|shard| !shard.ready).map(ShardReadiness::message).collect();
     if waiting.is_empty() {
-        return json_response(&Readiness { shards });
+        let uploads_refused = app.source.write_failure().map(|failure| failure.to_string());
+        return json_response(&Readiness { uploads_refused, shards });
     }
     ApiError::with_messages(StatusCode::SERVICE_UNAVAILABLE, waiting).into_response()
 }

@@ -3,20 +3,28 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use vektonn_core::{DataSourceMeta, IndexMeta};
 use vektonn_kafka::lifecycle::ShardFollower;
 
 use crate::app::App;
 use crate::dto::{DataSourceItem, IndexItem, ShardItem};
-use crate::error::json_response;
+use crate::error::{ApiError, json_response};
 
 /// Lists the indices and the state of their shards
 #[utoipa::path(get, path = "/api/v1/indices", tag = "Lists",
     responses((status = 200, description = "All indices", body = [IndexItem])))]
 pub(crate) async fn indices(State(app): State<Arc<App>>) -> Response {
-    let items: Vec<_> = app.catalog.indices.values().map(|meta| index_item(&app, meta)).collect();
-    json_response(&items)
+    // Adds up the sizes of all points of all shards.
+    let items = tokio::task::spawn_blocking(move || {
+        app.catalog.indices.values().map(|meta| index_item(&app, meta)).collect::<Vec<_>>()
+    });
+    match items.await {
+        Ok(items) => json_response(&items),
+        Err(_) => {
+            ApiError::internal("Listing the indices failed unexpectedly; the log says why").into_response()
+        }
+    }
 }
 
 /// Lists the data sources
@@ -50,6 +58,7 @@ fn index_item(app: &App, meta: &IndexMeta) -> IndexItem {
         data_source_name: meta.data_source().id().name.clone(),
         data_source_version: meta.data_source().id().version.clone(),
         index_algorithm: meta.algorithm().to_string(),
+        searches_exactly: true,
         id_attributes: meta.index_id_keys().to_vec(),
         split_attributes: meta.split_attributes().to_vec(),
         shards: followers.map(|follower| shard_item(&follower)).collect(),

@@ -16,6 +16,7 @@ use vektonn_index::shard::Shard;
 use crate::app::App;
 use crate::dto::{self, ErrorBody, SearchResult};
 use crate::error::{ApiError, json_bytes};
+use crate::limits::Limits;
 use crate::{request, scatter, telemetry};
 
 /// The names in a route's path.
@@ -46,7 +47,7 @@ pub(crate) async fn search(
     let meta = Arc::clone(app.index(name, version)?);
     let deadline = request::deadline(&headers)?;
     let min_position = request::min_position(&headers)?;
-    let query = read_query(&app, &meta, &headers, body).await?;
+    let query = read_query(&app, &meta, &headers, body, deadline).await?;
     let shards = scatter::plan(&app, &meta, &query.split_filter, &min_position, deadline).await?;
     run(&app, meta, shards, query, deadline).await
 }
@@ -54,23 +55,42 @@ pub(crate) async fn search(
 /// Reads, checks and bounds a search.
 pub(crate) async fn read_query(
     app: &App,
-    meta: &IndexMeta,
+    meta: &Arc<IndexMeta>,
     headers: &HeaderMap,
     body: Body,
+    deadline: Instant,
 ) -> Result<SearchQuery, ApiError> {
-    let body = request::body(headers, body, &app.limits).await?;
-    let input = dto::parse_search(&body).map_err(|error| ApiError::json(&error))?;
-    let query = validate_search(meta, input).map_err(ApiError::invalid)?;
-    let (k_max, vectors_max) = (app.limits.k_max, app.limits.query_vectors_max);
-    if query.k > k_max {
-        return Err(ApiError::bad_request(format!("K must not be larger than {k_max}, got {}", query.k)));
+    let body = app.bodies.receive(headers, body, deadline).await?;
+    let of_meta = Arc::clone(meta);
+    let parse = move |body: &[u8]| {
+        let input = dto::parse_search(body).map_err(|error| ApiError::json(&error))?;
+        validate_search(&of_meta, input).map_err(ApiError::invalid)
+    };
+    let query = body.parse(parse).await?;
+    check_size(app, meta, &query)?;
+    Ok(query)
+}
+
+/// The published server has no such limits; these keep one search from taking all of the memory.
+fn check_size(app: &App, meta: &IndexMeta, query: &SearchQuery) -> Result<(), ApiError> {
+    let Limits { k_max, query_vectors_max, results_max, .. } = app.limits;
+    let (k, vectors) = (query.k, query.query_vectors.len());
+    if k > k_max {
+        return Err(ApiError::bad_request(format!("K must not be larger than {k_max}, got {k}")));
     }
-    if query.query_vectors.len() > vectors_max {
-        let message =
-            format!("At most {vectors_max} query vectors are allowed, got {}", query.query_vectors.len());
+    if vectors > query_vectors_max {
+        let message = format!("At most {query_vectors_max} query vectors are allowed, got {vectors}");
         return Err(ApiError::bad_request(message));
     }
-    Ok(query)
+    let shards = meta.shards().keys().filter_map(|id| app.shards.get(meta.id(), id));
+    let points: usize = shards.map(|follower| follower.shard().len()).sum();
+    if k.min(points).saturating_mul(vectors) > results_max {
+        let message = format!(
+            "K times the number of query vectors must not be larger than {results_max}, got {k} times {vectors}"
+        );
+        return Err(ApiError::bad_request(message));
+    }
+    Ok(())
 }
 
 /// Searches on the CPU pool, where the answer is written too.
@@ -86,7 +106,7 @@ pub(crate) async fn run(
         let found = scatter::search(&meta, &shards, &query, deadline)?;
         Ok(serde_json::to_vec(&dto::search_results(query.query_vectors, found)))
     };
-    let found = app.search_pool.run(work).await?;
+    let found = app.search_pool.run(deadline, work).await?;
     drop(timer);
     answer(found)
 }
@@ -97,10 +117,7 @@ pub(crate) fn answer(
 ) -> Result<Response, ApiError> {
     match found {
         Ok(Ok(body)) => Ok(json_bytes(body)),
-        Ok(Err(error)) => Err(ApiError::new(
-            axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-            format!("Cannot write the answer: {error}"),
-        )),
+        Ok(Err(error)) => Err(ApiError::internal(format!("Cannot write the answer: {error}"))),
         Err(SearchError::DeadlineExceeded) => {
             Err(ApiError::timeout("The search did not finish within Request-Timeout"))
         }

@@ -1,7 +1,6 @@
 //! One shard of an index, as the published shard process answers.
 
 use std::sync::Arc;
-use std::time::Duration;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -9,7 +8,6 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use serde::Deserialize;
 use vektonn_core::{IndexMeta, Position, SearchQuery, Vector, VectorKind};
 use vektonn_index::shard::Shard;
 use vektonn_kafka::lifecycle::ShardFollower;
@@ -19,8 +17,6 @@ use crate::app::App;
 use crate::dto::{self, ErrorBody, SearchResult, ShardInfo};
 use crate::error::{ApiError, json_response};
 use crate::{request, scatter};
-
-const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn follower(
     app: &App,
@@ -53,7 +49,7 @@ pub(crate) async fn search(
     let (meta, follower) = follower(&app, path)?;
     let deadline = request::deadline(&headers)?;
     let min_position = request::min_position(&headers)?;
-    let query = read_query(&app, &meta, &headers, body).await?;
+    let query = read_query(&app, &meta, &headers, body, deadline).await?;
     let shard = scatter::serving(&follower, &min_position, deadline).await?;
     run(&app, meta, vec![shard], query, deadline).await
 }
@@ -81,12 +77,6 @@ pub(crate) async fn info(
     }))
 }
 
-/// The parameters of a probe.
-#[derive(Deserialize)]
-pub(crate) struct ProbeParams {
-    k: Option<String>,
-}
-
 /// Searches a shard for the data points nearest to the zero vector
 #[utoipa::path(
     get, path = "/api/v1/indices/{indexName}/{indexVersion}/shards/{shardId}/probe", tag = "Shards",
@@ -99,13 +89,14 @@ pub(crate) struct ProbeParams {
 pub(crate) async fn probe(
     State(app): State<Arc<App>>,
     path: PathOf<(String, String, String)>,
-    params: Result<Query<ProbeParams>, QueryRejection>,
+    params: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let (meta, follower) = follower(&app, path)?;
     let Query(params) = params.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let k = match params.k {
+    let k = match params.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("k")) {
         None => 1,
-        Some(text) => text
+        Some((_, text)) => text
             .parse::<i64>()
             .map_err(|_| ApiError::bad_request(format!("k must be an integer, got '{text}'")))?,
     };
@@ -115,9 +106,9 @@ pub(crate) async fn probe(
     if k > k_max {
         return Err(ApiError::bad_request(format!("k must not be larger than {k_max}, got {k}")));
     }
-    let deadline = Instant::now() + PROBE_TIMEOUT;
+    let deadline = request::deadline(&headers)?;
     let shard = scatter::serving(&follower, &Position::new(), deadline).await?;
-    answer(app.search_pool.run(move || search_zero(&meta, &shard, k, deadline)).await?)
+    answer(app.search_pool.run(deadline, move || search_zero(&meta, &shard, k, deadline)).await?)
 }
 
 fn search_zero(

@@ -1,6 +1,7 @@
 //! Uploading to a data source.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -16,8 +17,8 @@ use crate::dto::{self, ErrorBody, UploadError, parse_upload};
 use crate::error::ApiError;
 use crate::request;
 
-/// A body up to this size is parsed at once; a larger one would keep an async thread busy for too long.
-const INLINE_BODY_BYTES_MAX: usize = 16 << 10;
+/// A longer position is left out: clients limit the headers they take, the published one to 8 KiB.
+const POSITION_BYTES_MAX: usize = 4 << 10;
 
 /// Uploads data points and deletions: all of them, or none if one is not valid
 #[utoipa::path(
@@ -27,7 +28,7 @@ const INLINE_BODY_BYTES_MAX: usize = 16 << 10;
     request_body = [dto::InputDataPoint],
     responses(
         (status = 200, description = "The log has all items; the body is empty",
-            headers(("X-Vektonn-Position" = String, description = "Where the log ends now"))),
+            headers(("X-Vektonn-Position" = String, description = "Where the log ends now; left out if it is longer than 4 KiB"))),
         (status = 400, description = "An item is not valid; nothing was stored", body = ErrorBody),
         (status = 404, description = "There is no such data source", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
@@ -43,10 +44,13 @@ pub(crate) async fn upload(
     let Path((name, version)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let meta = Arc::clone(app.data_source(name, version)?);
     let deadline = request::deadline(&headers)?;
-    let body = request::body(&headers, body, &app.limits).await?;
-    let records = read_records(meta, body).await?;
+    let body = app.bodies.receive(&headers, body, deadline).await?;
+    let records = body.parse(move |body| read_records(&meta, body)).await?;
     if records.is_empty() {
         return Ok(StatusCode::OK.into_response());
+    }
+    if Instant::now() >= deadline {
+        return Err(ApiError::timeout("The upload was not read within Request-Timeout; nothing was stored"));
     }
     let position =
         tokio::time::timeout_at(deadline.into(), app.source.append(records)).await.map_err(|_| {
@@ -55,35 +59,25 @@ pub(crate) async fn upload(
             )
         })??;
     let mut response = StatusCode::OK.into_response();
-    if let Ok(token) = HeaderValue::try_from(position.to_string()) {
+    let token = position.to_string();
+    if token.len() <= POSITION_BYTES_MAX
+        && let Ok(token) = HeaderValue::try_from(token)
+    {
         response.headers_mut().insert(request::POSITION, token);
     }
     Ok(response)
 }
 
 /// Parses, validates and encodes all items; the first wrong one refuses the whole upload.
-async fn read_records(meta: Arc<DataSourceMeta>, body: Vec<u8>) -> Result<Vec<Record>, ApiError> {
-    let is_small = body.len() <= INLINE_BODY_BYTES_MAX;
-    let read = move || {
-        let mut records = Vec::new();
-        parse_upload(&body, |item| {
-            records.push(codec::encode_record(&meta, &validate_upload(&meta, item)?));
-            Ok(())
-        })
-        .map(|()| records)
-    };
-    let records = if is_small {
-        read()
-    } else {
-        tokio::task::spawn_blocking(read).await.map_err(|_| {
-            ApiError::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "Reading the upload failed unexpectedly; the log says why",
-            )
-        })?
-    };
-    records.map_err(|error| match error {
-        UploadError::Json(error) => ApiError::json(&error),
-        UploadError::Item(messages) => ApiError::invalid(messages),
-    })
+fn read_records(meta: &DataSourceMeta, body: &[u8]) -> Result<Vec<Record>, ApiError> {
+    let mut records = Vec::new();
+    let read = parse_upload(body, |item| {
+        records.push(codec::encode_record(meta, &validate_upload(meta, item)?));
+        Ok(())
+    });
+    match read {
+        Ok(()) => Ok(records),
+        Err(UploadError::Json(error)) => Err(ApiError::json(&error)),
+        Err(UploadError::Item(messages)) => Err(ApiError::invalid(messages)),
+    }
 }

@@ -1,0 +1,132 @@
+//! The bodies of requests: each within its limit, all of them together within theirs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::ApiError;
+use crate::limits::Limits;
+
+/// A body up to this size is parsed where it came.
+const INLINE_BYTES_MAX: usize = 16 << 10;
+/// Room made for a body before its first byte; a longer one grows as it comes, whatever its header says.
+const INITIAL_ROOM_BYTES_MAX: usize = 64 << 20;
+/// Memory is accounted for in pieces of so many bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Receives bodies.
+pub(crate) struct Bodies {
+    bytes_max: usize,
+    pause_max: Duration,
+    /// One permit for each piece of memory that bodies may take together.
+    room: Arc<Semaphore>,
+}
+
+/// A body that has arrived. Its memory counts until it is dropped.
+pub(crate) struct ReceivedBody {
+    bytes: Vec<u8>,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Bodies {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            bytes_max: limits.body_bytes_max,
+            pause_max: Duration::from_secs(limits.body_pause_s_max),
+            room: Arc::new(Semaphore::new(
+                limits.all_bodies_bytes_max.max(limits.body_bytes_max).div_ceil(PIECE_BYTES),
+            )),
+        }
+    }
+
+    /// Receives a whole body into one buffer.
+    ///
+    /// # Errors
+    /// 415 for a wrong content type, 413 for too large a body, 429 if all bodies together are too large, 408 if the
+    /// client pauses for too long.
+    pub(crate) async fn receive(
+        &self,
+        headers: &HeaderMap,
+        mut body: Body,
+        deadline: Instant,
+    ) -> Result<ReceivedBody, ApiError> {
+        check_content_type(headers)?;
+        let announced =
+            headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let announced = announced.unwrap_or_default();
+        let mut received = ReceivedBody { bytes: Vec::new(), room: None };
+        self.make_room(&mut received, announced)?;
+        received.bytes.reserve_exact(announced.min(INITIAL_ROOM_BYTES_MAX));
+        loop {
+            let patience = deadline.min(Instant::now() + self.pause_max);
+            let frame = tokio::time::timeout_at(patience.into(), body.frame());
+            let Some(frame) = frame.await.map_err(|_| self.paused())? else { return Ok(received) };
+            let frame =
+                frame.map_err(|error| ApiError::bad_request(format!("The body broke off: {error}")))?;
+            let Some(data) = frame.data_ref() else { continue };
+            let bytes = received.bytes.len() + data.len();
+            self.make_room(&mut received, bytes)?;
+            received.bytes.extend_from_slice(data);
+        }
+    }
+
+    /// Accounts for a body of so many bytes.
+    fn make_room(&self, body: &mut ReceivedBody, bytes: usize) -> Result<(), ApiError> {
+        if bytes > self.bytes_max {
+            let message = format!("The body must not be larger than {} bytes", self.bytes_max);
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+        }
+        let held = body.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = u32::try_from(bytes.div_ceil(PIECE_BYTES).saturating_sub(held)).unwrap_or(u32::MAX);
+        if missing == 0 {
+            return Ok(());
+        }
+        let more = Arc::clone(&self.room).try_acquire_many_owned(missing).map_err(|_| {
+            let message = "The requests that are running already are too large together, try again later";
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
+        })?;
+        match &mut body.room {
+            Some(room) => room.merge(more),
+            room => *room = Some(more),
+        }
+        Ok(())
+    }
+
+    fn paused(&self) -> ApiError {
+        let pause = self.pause_max.as_secs();
+        let message = format!("The body paused for {pause} s, or did not come within Request-Timeout");
+        ApiError::new(StatusCode::REQUEST_TIMEOUT, message)
+    }
+}
+
+impl ReceivedBody {
+    /// Parses the body: a large one on a thread of its own, for it would keep an async thread busy for too long.
+    pub(crate) async fn parse<T: Send + 'static>(
+        self,
+        parse: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        if self.bytes.len() <= INLINE_BYTES_MAX {
+            return parse(&self.bytes);
+        }
+        tokio::task::spawn_blocking(move || parse(&self.bytes))
+            .await
+            .map_err(|_| ApiError::internal("Reading the body failed unexpectedly; the log says why"))?
+    }
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let essence =
+        value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json") {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        format!("Content-Type must be application/json, got {value:?}"),
+    ))
+}
