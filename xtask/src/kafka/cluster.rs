@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::broker::{Broker, CONTROLLER_PORT_OFFSET, Session, common_settings};
-use super::install::Kafka;
+use super::install::{Kafka, delete};
 use super::metadata;
 use super::record::{Process, Record};
 
@@ -200,15 +200,6 @@ pub(super) fn clear(dir: &Path) -> Result<()> {
         record.stop()?;
     }
     delete(dir)
-}
-
-fn delete(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot delete {}", dir.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// Formats the storage of all brokers at once: each is a second of Java's start.

@@ -1,6 +1,6 @@
 //! Java and the jars of Apache Kafka: found, or fetched once.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -18,6 +18,26 @@ const POM: &[u8] = include_bytes!("../../kafka/pom.xml");
 /// Where everything that `cargo xtask kafka` makes lies.
 pub(super) fn kafka_dir() -> Result<PathBuf> {
     std::path::absolute(target_dir().join("kafka")).context("the target directory")
+}
+
+/// Waits until no other process of this build directory holds this lock; held until the file is dropped.
+pub(super) fn lock(name: &str) -> Result<File> {
+    let dir = kafka_dir()?;
+    let path = dir.join(name);
+    fs::create_dir_all(&dir)
+        .and_then(|()| File::create(&path))
+        .and_then(|file| file.lock().map(|()| file))
+        .with_context(|| format!("cannot lock {}", path.display()))
+}
+
+/// Deletes a directory and all in it, if it is there.
+pub(super) fn delete(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot delete {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A Java that runs Kafka, and Kafka's jars.
@@ -101,6 +121,7 @@ fn java_version(text: &str) -> Option<u32> {
 /// The directory of the jars. It holds the `pom.xml` that it was made from, so that another version is fetched anew.
 fn libs() -> Result<PathBuf> {
     let libs = kafka_dir()?.join("libs");
+    let _lock = lock("libs.lock")?;
     if fs::read(libs.join("pom.xml")).is_ok_and(|pom| pom == POM) {
         return Ok(libs);
     }
@@ -108,13 +129,12 @@ fn libs() -> Result<PathBuf> {
         apt_install("maven")?;
     }
     // Renamed when complete: an interrupted download leaves nothing that looks whole.
-    let fresh = libs.with_extension(std::process::id().to_string());
-    let fetched = fetch(&fresh).and_then(|()| replace(&libs, &fresh));
-    if fetched.is_err() {
-        // What failed is the news.
-        let _ = fs::remove_dir_all(&fresh);
-    }
-    fetched.map(|()| libs)
+    let fresh = libs.with_extension("new");
+    delete(&fresh)?;
+    fetch(&fresh)?;
+    delete(&libs)?;
+    fs::rename(&fresh, &libs).with_context(|| format!("cannot rename {}", fresh.display()))?;
+    Ok(libs)
 }
 
 fn fetch(dir: &Path) -> Result<()> {
@@ -123,17 +143,10 @@ fn fetch(dir: &Path) -> Result<()> {
     let mut output = std::ffi::OsString::from("-DoutputDirectory=");
     output.push(dir);
     run(command("mvn")
-        .args(["-q", "-B", "-Dstyle.color=never", "-f"])
+        .args(["-q", "-B", "-f"])
         .arg(dir.join("pom.xml"))
         .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
         .arg(output))
-}
-
-fn replace(old: &Path, new: &Path) -> Result<()> {
-    if old.exists() {
-        fs::remove_dir_all(old).with_context(|| format!("cannot delete {}", old.display()))?;
-    }
-    fs::rename(new, old).with_context(|| format!("cannot rename {} to {}", new.display(), old.display()))
 }
 
 #[cfg(test)]

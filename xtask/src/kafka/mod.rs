@@ -7,6 +7,7 @@ mod install;
 mod metadata;
 mod record;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ pub(crate) use self::cluster::{Cluster, ClusterOptions};
 use self::cluster::{all_serve, bootstrap_servers, clear};
 use self::record::Record;
 
-/// A broker that was started just now by another `up` may need a while.
+/// Brokers that were stopped for a while may need some time to find each other again.
 const ALREADY_UP_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -53,7 +54,7 @@ pub(crate) fn run(command: &KafkaCommand) -> Result<()> {
 }
 
 fn up(args: &UpArgs) -> Result<()> {
-    let dir = run_dir()?;
+    let (dir, _lock) = run_dir()?;
     if let Some(record) = Record::read(&dir)?
         && !record.running().is_empty()
     {
@@ -90,7 +91,7 @@ fn already_up(record: &Record, args: &UpArgs) -> Result<()> {
 }
 
 fn down() -> Result<()> {
-    let dir = run_dir()?;
+    let (dir, _lock) = run_dir()?;
     let running = Record::read(&dir)?.map_or(0, |record| record.running().len());
     clear(&dir)?;
     match running {
@@ -100,8 +101,10 @@ fn down() -> Result<()> {
     Ok(())
 }
 
-fn run_dir() -> Result<PathBuf> {
-    Ok(install::kafka_dir()?.join("run"))
+/// The directory of the brokers that `up` starts, for this process alone as long as it keeps the file.
+fn run_dir() -> Result<(PathBuf, File)> {
+    let lock = install::lock("run.lock")?;
+    Ok((install::kafka_dir()?.join("run"), lock))
 }
 
 fn count(brokers: u16) -> String {
