@@ -68,13 +68,12 @@ impl Record {
             ensure!(killed || !process.is_running(), "cannot kill broker {} (pid {pid})", process.broker_id);
         }
         let deadline = Instant::now() + END_TIMEOUT;
-        while let Some(process) = self.running().first() {
+        while let Some(process) = self.processes.iter().find(|process| !process.has_ended()) {
+            let Process { broker_id, pid, .. } = process;
+            let seconds = END_TIMEOUT.as_secs();
             ensure!(
                 Instant::now() < deadline,
-                "broker {} (pid {}) still runs {} s after kill -9",
-                process.broker_id,
-                process.pid,
-                END_TIMEOUT.as_secs()
+                "broker {broker_id} (pid {pid}) still runs {seconds} s after kill -9"
             );
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -86,13 +85,39 @@ impl Process {
     /// Whether the process with this id is this broker: its configuration file is one of the arguments.
     fn is_running(&self) -> bool {
         let properties = self.properties.to_string_lossy();
-        match fs::read(format!("/proc/{}/cmdline", self.pid)) {
+        match self.command_line() {
             Ok(line) => line.split(|&byte| byte == 0).any(|argument| argument == properties.as_bytes()),
             Err(_) if Path::new("/proc/self/cmdline").exists() => false,
             // Systems without /proc.
             Err(_) => capture(command("ps").args(["-ww", "-o", "command=", "-p", &self.pid.to_string()]))
                 .is_ok_and(|line| line.contains(properties.as_ref())),
         }
+    }
+
+    /// Whether the process is gone and its ports with it.
+    ///
+    /// A dying process loses its command line first and its sockets later. When they are closed, what is left of it is at
+    /// most one thread that waits to be reaped, for ever where the container's first process does not do that.
+    fn has_ended(&self) -> bool {
+        if self.is_running() {
+            return false;
+        }
+        let is_dying = self.command_line().is_ok_and(|line| line.is_empty());
+        !is_dying || (self.is_zombie() && self.threads() <= 1)
+    }
+
+    fn command_line(&self) -> std::io::Result<Vec<u8>> {
+        fs::read(format!("/proc/{}/cmdline", self.pid))
+    }
+
+    /// `pid (name) state ...`; the name may hold anything.
+    fn is_zombie(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+    }
+
+    fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.pid)).map_or(0, Iterator::count)
     }
 }
 
