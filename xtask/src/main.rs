@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask test`, `crash`, `faults`, `demo`, `python`.
+//! Developer commands: `cargo xtask test`, `crash`, `faults`, `demo`, `python`, `kafka`.
 
 mod binary;
 mod checks;
@@ -6,6 +6,7 @@ mod crash;
 mod demo;
 mod faults;
 mod http;
+mod kafka;
 mod licences;
 mod points;
 mod python;
@@ -41,6 +42,9 @@ enum Command {
     Python(BinaryArgs),
     /// Runs the bundled demo from start to end and checks what it prints.
     Demo(BinaryArgs),
+    /// Runs a real Apache Kafka on loopback.
+    #[command(subcommand)]
+    Kafka(kafka::KafkaCommand),
 }
 
 fn main() -> ExitCode {
@@ -60,5 +64,6 @@ fn run(command: Command) -> Result<()> {
         Command::Faults(args) => faults::run(&args),
         Command::Python(args) => python::run(&args.path()?),
         Command::Demo(args) => demo::run(&args.path()?),
+        Command::Kafka(command) => kafka::run(&command),
     }
 }
