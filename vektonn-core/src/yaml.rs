@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 
 use serde::de::DeserializeOwned;
 
-use crate::{AlgorithmError, DataSourceId, UnknownAttributeType, VectorKind};
+use crate::{AlgorithmError, DataSourceId, IndexId, UnknownAttributeType, VectorKind};
 
 /// Why a configuration file does not describe a data source or an index. Whoever knows the file adds its name.
 ///
@@ -154,6 +154,16 @@ pub enum MetaError {
         attribute: String,
         /// The number in the file.
         got: i64,
+    },
+    /// An endpoint of the topology is not a host with a port.
+    #[error("shard '{shard}' of index {index}: an endpoint must be host:port, got '{got}'")]
+    Endpoint {
+        /// The index.
+        index: IndexId,
+        /// The shard.
+        shard: String,
+        /// The text in the file.
+        got: String,
     },
 }
 

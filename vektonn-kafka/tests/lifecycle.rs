@@ -16,7 +16,7 @@ use vektonn_core::{
     Tombstone, Vector,
 };
 use vektonn_index::shard::Shard;
-use vektonn_kafka::lifecycle::{ShardFollower, ShardManager, ShardState, WaitError};
+use vektonn_kafka::lifecycle::{ShardFollower, ShardState, WaitError};
 use vektonn_kafka::{AppendError, BoxFuture, DataSource, MemoryDataSource, Tail, TailError, TailEvent};
 
 const INDEX: &str = "
@@ -325,28 +325,6 @@ fn a_panic_is_shown_as_a_failure() {
         follower.state() == ShardState::Failed("internal error: trouble".to_owned())
     });
     follower.stop();
-}
-
-#[test]
-fn a_manager_keeps_the_followers_of_a_process() {
-    let source: Arc<dyn DataSource> = Arc::new(MemoryDataSource::new());
-    let manager = ShardManager::new();
-    let (all, first) = (shard("All"), shard("First"));
-    let id = all.meta().id().clone();
-    manager.start(Arc::clone(&all), Arc::clone(&source)).unwrap();
-    manager.start(first, Arc::clone(&source)).unwrap();
-    let again = manager.start(all, source).map(|_| ()).unwrap_err();
-    assert_eq!((&again.index_id, again.shard_id.as_str()), (&id, "All"));
-
-    let ids: Vec<_> = manager.all().iter().map(|each| each.shard_id().to_owned()).collect();
-    assert_eq!(ids, ["All", "First"]);
-    assert!(manager.get(&id, "Other").is_none());
-    let follower = manager.get(&id, "All").unwrap();
-    assert!(manager.stop(&id, "All"));
-    assert!(!manager.stop(&id, "All"));
-    assert_eq!(follower.state(), ShardState::Stopping);
-    manager.stop_all();
-    assert!(manager.all().is_empty());
 }
 
 #[cfg(feature = "embedded")]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, Uri};
@@ -11,23 +12,21 @@ use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
-use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta};
+use vektonn_core::IndexId;
 use vektonn_kafka::DataSource;
-use vektonn_kafka::lifecycle::ShardManager;
 
 use crate::body::Bodies;
-use crate::catalog::Catalog;
 use crate::error::ApiError;
 use crate::limits::Limits;
 use crate::routes::{health, list, open_api, search, shards, upload};
 use crate::search_pool::SearchPool;
+use crate::served::Served;
 use crate::telemetry;
 
 /// A server's parts.
 pub(crate) struct App {
-    pub(crate) catalog: Catalog,
+    pub(crate) served: Arc<ArcSwap<Served>>,
     pub(crate) source: Arc<dyn DataSource>,
-    pub(crate) shards: ShardManager,
     pub(crate) search_pool: SearchPool,
     pub(crate) bodies: Bodies,
     pub(crate) limits: Limits,
@@ -36,36 +35,31 @@ pub(crate) struct App {
     pub(crate) requests: Semaphore,
 }
 
-impl App {
-    pub(crate) fn index(&self, name: String, version: String) -> Result<&Arc<IndexMeta>, ApiError> {
-        let id = IndexId { name, version };
-        self.catalog.indices.get(&id).ok_or_else(|| ApiError::unknown_index(&id))
-    }
-
-    pub(crate) fn data_source(
-        &self,
-        name: String,
-        version: String,
-    ) -> Result<&Arc<DataSourceMeta>, ApiError> {
-        let id = DataSourceId { name, version };
-        self.catalog.data_sources.get(&id).ok_or_else(|| ApiError::unknown_data_source(&id))
-    }
+/// Which part of a system a process is.
+pub(crate) enum Role {
+    /// All of it.
+    Whole,
+    /// Uploads, and searches of shards in other processes.
+    Api,
+    /// One shard.
+    IndexShard { index: IndexId, shard_id: String },
 }
 
-/// All routes of a server that holds all shards itself.
-pub(crate) fn router(app: Arc<App>) -> Router {
-    const SHARD: &str = "/api/v1/indices/{name}/{version}/shards/{shard}";
-    let api = Router::new()
-        .route("/api/v1/search/{name}/{version}", get(search::search).post(search::search))
-        .route("/api/v1/upload/{name}/{version}", post(upload::upload))
+/// The routes of a role.
+pub(crate) fn router(app: Arc<App>, role: &Role) -> Router {
+    let routes = match role {
+        Role::Whole => {
+            whole_index_routes().merge(shard_routes("/api/v1/indices/{name}/{version}/shards/{shard}"))
+        }
+        Role::Api => whole_index_routes(),
+        Role::IndexShard { .. } => shard_routes("/api/v1"),
+    };
+    let routes = routes
         .route("/api/v1/indices", get(list::indices))
         .route("/api/v1/data-sources", get(list::data_sources))
-        .route(&format!("{SHARD}/search"), get(shards::search).post(shards::search))
-        .route(&format!("{SHARD}/info"), get(shards::info))
-        .route(&format!("{SHARD}/probe"), get(shards::probe))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), admit));
     Router::new()
-        .merge(api)
+        .merge(routes)
         .route("/_status/ping", get(health::ping))
         .route("/_status/version", get(health::version))
         .route("/healthz", get(health::healthz))
@@ -82,6 +76,19 @@ pub(crate) fn router(app: Arc<App>) -> Router {
             ApiError::internal("The request failed unexpectedly; the log says why").into_response()
         }))
         .with_state(app)
+}
+
+fn whole_index_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/api/v1/search/{name}/{version}", get(search::search).post(search::search))
+        .route("/api/v1/upload/{name}/{version}", post(upload::upload))
+}
+
+fn shard_routes(base: &str) -> Router<Arc<App>> {
+    Router::new()
+        .route(&format!("{base}/search"), get(shards::search).post(shards::search))
+        .route(&format!("{base}/info"), get(shards::info))
+        .route(&format!("{base}/probe"), get(shards::probe))
 }
 
 /// Lets a request in, unless too many are running.

@@ -3,6 +3,7 @@
 //! ```text
 //! <base>/data-sources/<name>/<version>.yaml
 //! <base>/indices/<name>/<version>.yaml
+//! <base>/index-shards-topology.yaml
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,16 +13,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta, MetaError, sharding};
+use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta, MetaError, Topology, sharding};
 
 const DATA_SOURCES: &str = "data-sources";
 const INDICES: &str = "indices";
+const TOPOLOGY: &str = "index-shards-topology.yaml";
 
-/// All data sources and indices of a server.
-#[derive(Debug, Default)]
+/// All data sources and indices of a server, and where its shards run.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Catalog {
     pub(crate) data_sources: BTreeMap<DataSourceId, Arc<DataSourceMeta>>,
     pub(crate) indices: BTreeMap<IndexId, Arc<IndexMeta>>,
+    /// Only read for a process that asks other processes.
+    pub(crate) topology: Topology,
 }
 
 /// What is wrong with a configuration directory.
@@ -30,60 +34,189 @@ pub(crate) enum CatalogError {
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{}: {source}", file.display())]
-    Meta { file: PathBuf, source: MetaError },
+    Meta { file: PathBuf, source: Box<MetaError> },
     #[error("{}: there is no data source '{}' of version '{}' (expected {})", file.display(), id.name, id.version, expected.display())]
     NoDataSource { file: PathBuf, id: DataSourceId, expected: PathBuf },
     #[error("{} and {} describe the same thing: keep one of them", first.display(), second.display())]
     Twice { first: PathBuf, second: PathBuf },
     #[error("{first} and {second} would write to the same topics, {topics}: rename one of them")]
     SameTopics { first: DataSourceId, second: DataSourceId, topics: String },
+    #[error("{}: a data source must not change, for its log is written in the old way: make a new version of it", file.display())]
+    Changed { file: PathBuf },
+    #[error("{} has no endpoint for shard '{shard}' of index {index}", file.display())]
+    NoEndpoint { file: PathBuf, shard: String, index: IndexId },
     #[error("{} has no data sources: expected files like {DATA_SOURCES}/<name>/<version>.yaml", base.display())]
     Empty { base: PathBuf },
 }
 
-impl Catalog {
-    /// Reads all files of a configuration directory.
-    pub(crate) fn load(base: &Path) -> Result<Self, CatalogError> {
-        let mut catalog = Self::default();
-        for ((name, version), file) in yaml_files(&base.join(DATA_SOURCES))? {
-            let id = DataSourceId { name, version };
-            let meta = DataSourceMeta::from_yaml(id.clone(), &read(&file)?)
-                .map_err(|source| CatalogError::Meta { file, source })?;
-            let topics = sharding::topic_name(&meta, &[]);
-            if let Some((other, _)) =
-                catalog.data_sources.iter().find(|(_, it)| sharding::topic_name(it, &[]) == topics)
-            {
-                return Err(CatalogError::SameTopics { first: other.clone(), second: id, topics });
-            }
-            catalog.data_sources.insert(id, Arc::new(meta));
-        }
-        if catalog.data_sources.is_empty() {
-            return Err(CatalogError::Empty { base: base.to_owned() });
-        }
-        for ((name, version), file) in yaml_files(&base.join(INDICES))? {
-            let meta = catalog.read_index(base, IndexId { name, version }, &file)?;
-            for warning in meta.warnings() {
-                tracing::warn!(file = %file.display(), "{warning}");
-            }
-            if meta.algorithm().is_approximate() {
-                let algorithm = meta.algorithm();
-                tracing::warn!(file = %file.display(), %algorithm, "this version searches exactly");
-            }
-            catalog.indices.insert(meta.id().clone(), Arc::new(meta));
-        }
-        Ok(catalog)
+/// A configuration directory, and what of it a process needs.
+#[derive(Clone, Debug)]
+pub(crate) struct CatalogFiles {
+    pub(crate) base: PathBuf,
+    /// Whether every shard must have an endpoint.
+    pub(crate) with_topology: bool,
+}
+
+/// Reads a directory once; what is wrong keeps its place in the catalog of before.
+struct Reading<'a> {
+    files: &'a CatalogFiles,
+    before: &'a Catalog,
+    catalog: Catalog,
+    problems: Vec<CatalogError>,
+}
+
+impl CatalogError {
+    fn meta(file: &Path, source: MetaError) -> Self {
+        Self::Meta { file: file.to_owned(), source: Box::new(source) }
+    }
+}
+
+impl CatalogFiles {
+    /// Reads all files.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub(crate) fn load(&self) -> Result<Catalog, CatalogError> {
+        let (catalog, problems) = self.reload(&Catalog::default());
+        problems.into_iter().next().map_or(Ok(catalog), Err)
     }
 
-    fn read_index(&self, base: &Path, id: IndexId, file: &Path) -> Result<IndexMeta, CatalogError> {
+    /// Reads all files again. A file that is wrong counts as it was before.
+    pub(crate) fn reload(&self, before: &Catalog) -> (Catalog, Vec<CatalogError>) {
+        let mut reading = Reading { files: self, before, catalog: Catalog::default(), problems: Vec::new() };
+        reading.data_sources();
+        if self.with_topology {
+            reading.topology();
+        }
+        reading.indices();
+        (reading.catalog, reading.problems)
+    }
+}
+
+impl Reading<'_> {
+    fn data_sources(&mut self) {
+        let files = match yaml_files(&self.files.base.join(DATA_SOURCES)) {
+            Ok(files) if files.is_empty() => Err(CatalogError::Empty { base: self.files.base.clone() }),
+            files => files,
+        };
+        let files = match files {
+            Ok(files) => files,
+            Err(problem) => {
+                self.problems.push(problem);
+                self.catalog.data_sources.clone_from(&self.before.data_sources);
+                return;
+            }
+        };
+        for ((name, version), file) in files {
+            let id = DataSourceId { name, version };
+            let before = self.before.data_sources.get(&id);
+            let meta = self.read_data_source(&id, file).map_or_else(
+                |problem| {
+                    self.problems.push(problem);
+                    before.cloned()
+                },
+                Some,
+            );
+            self.catalog.data_sources.extend(meta.map(|meta| (id, meta)));
+        }
+    }
+
+    fn read_data_source(
+        &self,
+        id: &DataSourceId,
+        file: PathBuf,
+    ) -> Result<Arc<DataSourceMeta>, CatalogError> {
+        let meta = match DataSourceMeta::from_yaml(id.clone(), &read(&file)?) {
+            Ok(meta) => meta,
+            Err(source) => return Err(CatalogError::meta(&file, source)),
+        };
+        match self.before.data_sources.get(id) {
+            Some(before) if **before == meta => return Ok(Arc::clone(before)),
+            Some(_) => return Err(CatalogError::Changed { file }),
+            None => {}
+        }
+        let topics = sharding::topic_name(&meta, &[]);
+        let mut others = self.catalog.data_sources.iter();
+        match others.find(|(_, other)| sharding::topic_name(other, &[]) == topics) {
+            Some((first, _)) => {
+                Err(CatalogError::SameTopics { first: first.clone(), second: id.clone(), topics })
+            }
+            None => Ok(Arc::new(meta)),
+        }
+    }
+
+    fn topology(&mut self) {
+        let file = self.files.topology();
+        let topology = read(&file)
+            .and_then(|text| Topology::from_yaml(&text).map_err(|source| CatalogError::meta(&file, source)));
+        self.catalog.topology = topology.unwrap_or_else(|problem| {
+            self.problems.push(problem);
+            self.before.topology.clone()
+        });
+    }
+
+    fn indices(&mut self) {
+        let files = match yaml_files(&self.files.base.join(INDICES)) {
+            Ok(files) => files,
+            Err(problem) => {
+                self.problems.push(problem);
+                self.catalog.indices.clone_from(&self.before.indices);
+                return;
+            }
+        };
+        for ((name, version), file) in files {
+            let id = IndexId { name, version };
+            let before = self.before.indices.get(&id);
+            let meta = match self.read_index(&id, &file) {
+                Ok(meta) if before.is_some_and(|before| **before == meta) => before.cloned(),
+                Ok(meta) => {
+                    warn(&file, &meta);
+                    Some(Arc::new(meta))
+                }
+                Err(problem) => {
+                    self.problems.push(problem);
+                    before.cloned()
+                }
+            };
+            self.catalog.indices.extend(meta.map(|meta| (id, meta)));
+        }
+    }
+
+    fn read_index(&self, id: &IndexId, file: &Path) -> Result<IndexMeta, CatalogError> {
         let text = read(file)?;
-        let wrong = |source| CatalogError::Meta { file: file.to_owned(), source };
+        let wrong = |source| CatalogError::meta(file, source);
         let source_id = IndexMeta::data_source_id_from_yaml(&text).map_err(wrong)?;
-        let Some(source) = self.data_sources.get(&source_id) else {
-            let expected = base.join(DATA_SOURCES).join(&source_id.name);
+        let Some(source) = self.catalog.data_sources.get(&source_id) else {
+            let expected = self.files.base.join(DATA_SOURCES).join(&source_id.name);
             let expected = expected.join(format!("{}.yaml", source_id.version));
             return Err(CatalogError::NoDataSource { file: file.to_owned(), id: source_id, expected });
         };
-        IndexMeta::from_yaml(id, &text, Arc::clone(source)).map_err(wrong)
+        let meta = IndexMeta::from_yaml(id.clone(), &text, Arc::clone(source)).map_err(wrong)?;
+        let has_no_endpoint = |shard: &&String| self.catalog.topology.endpoints(id, shard).is_empty();
+        match meta.shards().keys().find(has_no_endpoint) {
+            Some(shard) if self.files.with_topology => Err(CatalogError::NoEndpoint {
+                file: self.files.topology(),
+                shard: shard.clone(),
+                index: id.clone(),
+            }),
+            _ => Ok(meta),
+        }
+    }
+}
+
+impl CatalogFiles {
+    fn topology(&self) -> PathBuf {
+        self.base.join(TOPOLOGY)
+    }
+}
+
+/// Says what users may not expect of an index.
+fn warn(file: &Path, meta: &IndexMeta) {
+    for warning in meta.warnings() {
+        tracing::warn!(file = %file.display(), "{warning}");
+    }
+    if meta.algorithm().is_approximate() {
+        tracing::warn!(file = %file.display(), algorithm = %meta.algorithm(), "this version searches exactly");
     }
 }
 

@@ -297,8 +297,9 @@ pub(crate) mod testing {
     use tempfile::TempDir;
 
     use super::{Client, Query, Vector};
+    use crate::app::Role;
     use crate::limits::Limits;
-    use crate::server::{self, RunningServer, ServeOptions};
+    use crate::server::{self, RunningServer, ServeOptions, SourceOptions};
 
     const DATA_SOURCE: &str = "
 vectorDimension: 2
@@ -327,9 +328,15 @@ shardsById: {All: {}}";
                 fs::write(config.join(parent).join("1.0.yaml"), text).unwrap();
             }
             let (data, address) = (directory.path().join("data"), ("127.0.0.1".to_owned(), 0));
-            let running = server::start(ServeOptions { config, data, address, limits: Limits::default() })
-                .await
-                .unwrap();
+            let running = server::start(ServeOptions {
+                config,
+                role: Role::Whole,
+                source: SourceOptions::Directory(data),
+                address,
+                limits: Limits::default(),
+            })
+            .await
+            .unwrap();
             let server = Self { url: format!("http://{}", running.local_addr), directory, running };
             while server.client().get(&["readyz"]).await.is_err() {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;

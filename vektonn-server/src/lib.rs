@@ -10,13 +10,18 @@ mod catalog;
 pub mod cli;
 mod client;
 mod demo;
+#[cfg(test)]
+mod distributed_tests;
 pub mod dto;
 mod error;
+mod keeper;
 mod limits;
+mod remote;
 mod request;
 mod routes;
 mod scatter;
 mod search_pool;
+mod served;
 mod server;
 mod shutdown;
 mod telemetry;

@@ -14,19 +14,17 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use vektonn_index::shard::Shard;
-use vektonn_kafka::lifecycle::ShardManager;
 use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
 
-use crate::app::{App, router};
+use crate::app::{App, Role, router};
 use crate::body::Bodies;
-use crate::catalog::Catalog;
+use crate::catalog::CatalogFiles;
+use crate::keeper::{Holding, Keeper};
 use crate::limits::Limits;
+use crate::remote::RemoteClient;
 use crate::search_pool::SearchPool;
 use crate::telemetry;
 
-/// Says that the data is in Kafka.
-const KAFKA_SERVERS: &str = "VEKTONN_KAFKA_BOOTSTRAP_SERVERS";
 /// Running requests get this long when the server stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 /// After an error of accepting connections, such as too many open files.
@@ -36,11 +34,19 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct ServeOptions {
     /// The configuration directory.
     pub(crate) config: PathBuf,
-    /// The data directory of the embedded data source.
-    pub(crate) data: PathBuf,
+    pub(crate) role: Role,
+    pub(crate) source: SourceOptions,
     /// Where to listen; port 0 takes a free one.
     pub(crate) address: (String, u16),
     pub(crate) limits: Limits,
+}
+
+/// Where the data is.
+pub(crate) enum SourceOptions {
+    /// In a directory of this machine.
+    Directory(PathBuf),
+    /// In an opened data source.
+    Open(Arc<dyn DataSource>),
 }
 
 /// A server that answers until it is shut down.
@@ -55,20 +61,13 @@ pub(crate) struct RunningServer {
 /// # Errors
 /// One line that tells what is wrong: the port, the configuration, the data directory.
 pub(crate) async fn start(options: ServeOptions) -> Result<RunningServer> {
-    if std::env::var_os(KAFKA_SERVERS).is_some_and(|servers| !servers.is_empty()) {
-        return Err(anyhow!(
-            "{KAFKA_SERVERS} is set, but this version keeps its data in --data only: unset it"
-        ));
-    }
     // First of all, so that a taken port is known before anything slow begins.
     let listener = listen(&options.address)?;
     let local_addr = listener.local_addr().context("cannot tell the listening address")?;
-    let config = find_config(&options.config)?;
-    let (data, limits) = (options.data, options.limits);
-    let app = tokio::task::spawn_blocking(move || open(&config, &data, limits)).await??;
+    let (router, app, keeper) = tokio::task::spawn_blocking(move || open(options)).await??;
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
     let (stop, stopping) = watch::channel(false);
-    let serving = tokio::spawn(serve(listener, app, stopping));
+    let serving = tokio::spawn(serve(listener, router, app, keeper, stopping));
     Ok(RunningServer { local_addr, stop, serving })
 }
 
@@ -111,39 +110,48 @@ fn find_config(config: &Path) -> Result<PathBuf> {
     Err(anyhow!("there is no configuration directory {}", config.display()))
 }
 
-/// Opens the data source and starts all shards of all indices.
-fn open(config: &Path, data: &Path, limits: Limits) -> Result<Arc<App>> {
-    let catalog = Catalog::load(config)?;
+/// Opens the data source and all shards.
+fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
+    let ServeOptions { config, role, source, limits, .. } = options;
+    let files = CatalogFiles { base: find_config(&config)?, with_topology: matches!(role, Role::Api) };
+    // Before the data source is opened: what is wrong with the files should not wait for that.
+    files.load()?;
     let metrics = telemetry::metrics_handle()?;
-    let source: Arc<dyn DataSource> = Arc::new(EmbeddedDataSource::open(data, EmbeddedOptions::default())?);
-    let shards = ShardManager::new();
-    for meta in catalog.indices.values() {
-        for shard_id in meta.shards().keys() {
-            let shard = Shard::new(Arc::clone(meta), shard_id)?;
-            shards.start(Arc::new(shard), Arc::clone(&source))?;
+    let source = match source {
+        SourceOptions::Directory(data) => {
+            Arc::new(EmbeddedDataSource::open(&data, EmbeddedOptions::default())?)
         }
-    }
-    tracing::info!(
-        data_sources = catalog.data_sources.len(),
-        indices = catalog.indices.len(),
-        data = %data.display(),
-        "opened"
-    );
-    Ok(Arc::new(App {
+        SourceOptions::Open(source) => source,
+    };
+    let holding = match &role {
+        Role::Whole => Holding::Everything,
+        Role::Api => Holding::Elsewhere(RemoteClient::new()?),
+        Role::IndexShard { index, shard_id } => {
+            Holding::OneShard { index: index.clone(), shard_id: shard_id.clone() }
+        }
+    };
+    let keeper = Keeper::open(files, holding, Arc::clone(&source))?;
+    let app = App {
+        served: Arc::clone(keeper.served()),
         bodies: Bodies::new(&limits),
         search_pool: SearchPool::new(limits.searches_max)?,
         requests: Semaphore::new(limits.requests_max),
-        catalog,
         source,
-        shards,
         limits,
         metrics,
-    }))
+    };
+    let app = Arc::new(app);
+    Ok((router(Arc::clone(&app), &role), app, keeper))
 }
 
 /// Answers connections until told to stop.
-async fn serve(listener: tokio::net::TcpListener, app: Arc<App>, mut stopping: watch::Receiver<bool>) {
-    let router = router(Arc::clone(&app));
+async fn serve(
+    listener: tokio::net::TcpListener,
+    router: Router,
+    app: Arc<App>,
+    keeper: Keeper,
+    mut stopping: watch::Receiver<bool>,
+) {
     let header_timeout = Duration::from_secs(app.limits.header_timeout_s);
     let connections = GracefulShutdown::new();
     loop {
@@ -169,7 +177,7 @@ async fn serve(listener: tokio::net::TcpListener, app: Arc<App>, mut stopping: w
         tracing::warn!("some requests were still running after {} s", SHUTDOWN_TIMEOUT.as_secs());
     }
     let closed = tokio::task::spawn_blocking(move || {
-        app.shards.stop_all();
+        drop(keeper);
         drop(router);
         drop(app);
     });

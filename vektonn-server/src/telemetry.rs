@@ -88,7 +88,7 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     // Walks over all points of all shards.
     let text = tokio::task::spawn_blocking(move || {
-        app.shards.all().iter().for_each(|shard| measure(shard));
+        app.served.load().followers().for_each(|shard| measure(shard));
         app.metrics.run_upkeep();
         app.metrics.render()
     });

@@ -58,7 +58,7 @@ fn a_search_for_too_many_points_in_all_is_400() {
     let uploaded = server.post(UPLOAD, &format!("[{}]", points.join(",")));
     let headers = [("X-Vektonn-Min-Position", uploaded.header("X-Vektonn-Position").unwrap())];
     let search = |k: u32| {
-        let vectors = vec![r#"{"coordinates": [1, 2]}"#; 2].join(",");
+        let vectors = [r#"{"coordinates": [1, 2]}"#; 2].join(",");
         let body = format!(r#"{{"k": {k}, "queryVectors": [{vectors}]}}"#);
         server.request(&format!("POST {SEARCH}"), &headers, body.as_bytes())
     };

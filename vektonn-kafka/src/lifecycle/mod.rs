@@ -13,10 +13,8 @@
 
 mod apply;
 mod follow;
-mod manager;
 mod state;
 
 pub use self::apply::APPLY_SECONDS;
 pub use self::follow::{ShardFollower, WaitError};
-pub use self::manager::{AlreadyFollowed, ShardManager};
 pub use self::state::{BadRecord, BadRecords, ShardState};

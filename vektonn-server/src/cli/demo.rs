@@ -6,9 +6,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tempfile::TempDir;
 
+use crate::app::Role;
 use crate::demo::{self, Demo};
 use crate::limits::Limits;
-use crate::server::{self, ServeOptions};
+use crate::server::{self, ServeOptions, SourceOptions};
 use crate::shutdown;
 
 const EXAMPLE: &str = r#"Examples:
@@ -47,7 +48,8 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     demo::write_files(directory.path())?;
     let server = server::start(ServeOptions {
         config: directory.path().join("config"),
-        data: directory.path().join("data"),
+        role: Role::Whole,
+        source: SourceOptions::Directory(directory.path().join("data")),
         address: ("127.0.0.1".to_owned(), args.port),
         limits: Limits::default(),
     })

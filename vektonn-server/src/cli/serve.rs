@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 
+use crate::app::Role;
 use crate::limits::Limits;
-use crate::server::{self, ServeOptions};
+use crate::server::{self, ServeOptions, SourceOptions};
 use crate::shutdown;
 
 const EXAMPLE: &str = "Example:
@@ -35,7 +36,10 @@ pub(crate) struct ServeArgs {
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let ServeArgs { config, data, host, port, limits } = args;
-    let server = server::start(ServeOptions { config, data, address: (host, port), limits }).await?;
+    let source = SourceOptions::Directory(data);
+    let server =
+        server::start(ServeOptions { config, role: Role::Whole, source, address: (host, port), limits })
+            .await?;
     tracing::info!("listening on http://{}", server.local_addr);
     shutdown::requested().await;
     server.shutdown().await;

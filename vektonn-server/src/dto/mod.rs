@@ -11,6 +11,7 @@ mod upload;
 mod write;
 
 pub use read::parse_search;
+pub(crate) use read::parse_search_results;
 pub(crate) use schema::{
     Attribute, AttributeValue, DataSourceItem, ErrorBody, FoundDataPoint, IndexItem, InputDataPoint,
     SearchQuery, SearchResult, ShardInfo, ShardItem, Vector,

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use uuid::Uuid;
 use vektonn_core::validation::{InputAttribute, InputDataPoint, InputSearchQuery, InputValue, InputVector};
-use vektonn_core::{AttributeValue, DateTime};
+use vektonn_core::{Attribute, AttributeValue, DateTime, FoundDataPoint, StoredVector, Vector};
 
 use super::members::{Number, Numbers, member_names};
 
@@ -15,6 +15,19 @@ use super::members::{Number, Numbers, member_names};
 /// What is wrong with the JSON, and where.
 pub fn parse_search(body: &[u8]) -> Result<InputSearchQuery, serde_json::Error> {
     serde_json::from_slice(body).map(|Read(query)| query)
+}
+
+/// Reads the answer to a search: the neighbours of each query vector.
+///
+/// # Errors
+/// What is wrong with the JSON, and where.
+pub(crate) fn parse_search_results(body: &[u8]) -> Result<Vec<Vec<FoundDataPoint>>, serde_json::Error> {
+    let results: Vec<Read<InputSearchResult>> = serde_json::from_slice(body)?;
+    let found_of = |Read(result): Read<InputSearchResult>| {
+        result.nearest_data_points.into_iter().map(FoundDataPoint::try_from).collect()
+    };
+    let found: Result<_, &str> = results.into_iter().map(found_of).collect();
+    found.map_err(serde_json::Error::custom)
 }
 
 /// A value of `vektonn-core`, read from JSON.
@@ -158,6 +171,61 @@ impl<'de> Deserialize<'de> for Read<InputValue> {
         ];
         Ok(Self(InputValue::from_members(members.into_iter().flatten())))
     }
+}
+
+/// The neighbours of one query vector, which is repeated in the JSON.
+#[derive(Default)]
+struct InputSearchResult {
+    nearest_data_points: Vec<InputFoundDataPoint>,
+}
+
+member_names!(ResultMember { NearestDataPoints = "nearestDataPoints" });
+
+read_object!(InputSearchResult, ResultMember, "a search result", |result, map| {
+    NearestDataPoints => result.nearest_data_points = list(&mut map)?.unwrap_or_default(),
+});
+
+#[derive(Default)]
+struct InputFoundDataPoint {
+    vector: Option<InputVector>,
+    attributes: Vec<InputAttribute>,
+    distance: Option<f64>,
+}
+
+member_names!(FoundMember { Vector = "vector", Attributes = "attributes", Distance = "distance" });
+
+read_object!(InputFoundDataPoint, FoundMember, "a found data point", |found, map| {
+    Vector => found.vector = optional::<Read<InputVector>, A>(&mut map)?.map(|Read(vector)| vector),
+    Attributes => found.attributes = list(&mut map)?.unwrap_or_default(),
+    Distance => found.distance = optional::<Number<f64>, A>(&mut map)?.map(|Number(distance)| distance),
+});
+
+impl TryFrom<InputFoundDataPoint> for FoundDataPoint {
+    type Error = &'static str;
+
+    fn try_from(found: InputFoundDataPoint) -> Result<Self, &'static str> {
+        let attribute = |attribute: InputAttribute| match attribute {
+            InputAttribute { key: Some(key), value: Some(InputValue::One(value)) } => {
+                Ok(Attribute { key, value })
+            }
+            _ => Err("a found attribute must have a key and one value"),
+        };
+        Ok(Self {
+            vector: found.vector.map(stored).transpose()?,
+            attributes: found.attributes.into_iter().map(attribute).collect::<Result<_, _>>()?,
+            distance: found.distance.ok_or("a found data point must have a distance")? as f32,
+        })
+    }
+}
+
+/// A vector as an index holds it.
+fn stored(vector: InputVector) -> Result<StoredVector, &'static str> {
+    let vector = Vector::from(vector);
+    let stored = match &vector {
+        Vector::Dense { coordinates } => vector.to_dense(coordinates.len()).map(StoredVector::Dense),
+        Vector::Sparse { .. } => vector.to_sparse(i32::MAX as usize).map(StoredVector::Sparse),
+    };
+    stored.map_err(|_| "a found vector must be a vector of an index")
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// What went wrong.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ErrorBody {
     /// One or more messages.
@@ -84,20 +84,22 @@ pub(crate) struct InputDataPoint {
 }
 
 /// A search for the `k` nearest data points of each query vector.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase", example = json!({
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({
     "queryVectors": [{"isSparse": false, "coordinates": [1.2, 3.4]}], "k": 10, "retrieveVectors": true
 }))]
-#[expect(dead_code, reason = "describes input")]
 pub(crate) struct SearchQuery {
     /// Exact values of split attributes; none searches all splits.
-    split_filter: Option<Vec<Attribute>>,
-    query_vectors: Vec<Vector>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) split_filter: Option<Vec<Attribute>>,
+    pub(crate) query_vectors: Vec<Vector>,
     /// How many neighbours to find for each query vector.
-    #[schema(minimum = 1)]
-    k: i32,
+    #[schema(value_type = i32, minimum = 1)]
+    pub(crate) k: usize,
     /// Whether found data points carry their vectors; true if absent.
-    retrieve_vectors: Option<bool>,
+    #[schema(value_type = Option<bool>)]
+    pub(crate) retrieve_vectors: bool,
 }
 
 /// The neighbours of one query vector, nearest first.
@@ -121,13 +123,13 @@ pub(crate) struct FoundDataPoint {
 }
 
 /// What a shard holds.
-#[derive(Serialize, ToSchema)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ShardInfo {
     /// The algorithm with its parameters. Approximate ones are searched exactly in this version.
     pub(crate) index_algorithm: String,
     /// `DenseVectorDto` or `SparseVectorDto`.
-    pub(crate) vector_type: &'static str,
+    pub(crate) vector_type: String,
     pub(crate) vector_dimension: usize,
     pub(crate) data_points_count: usize,
 }
@@ -163,11 +165,11 @@ pub(crate) struct IndexItem {
 }
 
 /// A shard of an index, as it is now.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ShardItem {
     pub(crate) id: String,
-    /// `starting`, `catching up`, `ready`, `stopping`, or `failed: ...`.
+    /// `starting`, `catching up`, `ready`, `stopping`, `failed: ...`; of a shard in another process `answers`.
     pub(crate) state: String,
     pub(crate) data_points_count: u64,
     pub(crate) splits_count: u64,
@@ -178,4 +180,7 @@ pub(crate) struct ShardItem {
     pub(crate) bad_records: u64,
     /// What computes the distances.
     pub(crate) instruction_set: String,
+    /// The other processes that hold the shard; then only its state and its number of points are known here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) endpoints: Vec<String>,
 }

@@ -2,7 +2,21 @@
 
 use vektonn_core::{self as core, StoredVector};
 
-use super::schema::{Attribute, AttributeValue, Coordinates, FoundDataPoint, Indices, SearchResult, Vector};
+use super::schema::{
+    Attribute, AttributeValue, Coordinates, FoundDataPoint, Indices, SearchQuery, SearchResult, Vector,
+};
+
+impl From<core::SearchQuery> for SearchQuery {
+    /// As the published API asks its shards.
+    fn from(query: core::SearchQuery) -> Self {
+        Self {
+            split_filter: Some(query.split_filter.into_iter().map(Attribute::from).collect()),
+            query_vectors: query.query_vectors.into_iter().map(Vector::from).collect(),
+            k: query.k,
+            retrieve_vectors: query.retrieve_vectors,
+        }
+    }
+}
 
 /// One result for each query vector, in their order.
 pub(crate) fn search_results(

@@ -30,11 +30,11 @@ pub(crate) async fn ping(State(app): State<Arc<App>>) -> Response {
         status: &'static str,
     }
 
-    let shards = app.shards.all();
-    let cannot_follow = shards.iter().any(|shard| matches!(shard.state(), ShardState::Failed(_)));
+    let served = app.served.load();
+    let cannot_follow = served.followers().any(|shard| matches!(shard.state(), ShardState::Failed(_)));
     let status = if cannot_follow || app.source.write_failure().is_some() {
         "Warn"
-    } else if shards.iter().any(|shard| !shard.is_serving()) {
+    } else if served.followers().any(|shard| !shard.is_serving()) {
         "Init"
     } else {
         "Ok"
@@ -71,15 +71,26 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
         /// Why uploads are refused, if they are; searches go on.
         #[serde(skip_serializing_if = "Option::is_none")]
         uploads_refused: Option<String>,
+        /// What is wrong with the configuration files as they are now; what they said before still counts.
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        configuration_problems: Vec<String>,
         shards: Vec<ShardReadiness>,
     }
 
-    let shards: Vec<_> = app.shards.all().iter().map(|shard| ShardReadiness::of(shard)).collect();
-    let waiting: Vec<String> =
-        shards.iter().filter(|shard| !shard.ready).map(ShardReadiness::message).collect();
+    let served = app.served.load();
+    let (mut shards, mut waiting) = (Vec::new(), Vec::new());
+    for index in served.indices.values() {
+        let of_index = index.followers().map(|follower| ShardReadiness::of(follower));
+        let of_index: Vec<_> = of_index.collect();
+        if index.counts_for_readiness() {
+            waiting.extend(of_index.iter().filter(|shard| !shard.ready).map(ShardReadiness::message));
+        }
+        shards.extend(of_index);
+    }
     if waiting.is_empty() {
         let uploads_refused = app.source.write_failure().map(|failure| failure.to_string());
-        return json_response(&Readiness { uploads_refused, shards });
+        let configuration_problems = served.problems.clone();
+        return json_response(&Readiness { uploads_refused, configuration_problems, shards });
     }
     ApiError::with_messages(StatusCode::SERVICE_UNAVAILABLE, waiting).into_response()
 }

@@ -1,23 +1,33 @@
 //! What there is on this server.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use vektonn_core::{DataSourceMeta, IndexMeta};
+use futures_util::future::join_all;
+use vektonn_core::DataSourceMeta;
 use vektonn_kafka::lifecycle::ShardFollower;
 
 use crate::app::App;
-use crate::dto::{DataSourceItem, IndexItem, ShardItem};
+use crate::dto::{DataSourceItem, IndexItem, ShardInfo, ShardItem};
 use crate::error::{ApiError, json_response};
+use crate::remote::RemoteShard;
+use crate::served::{ServedIndex, ServedShard};
+
+/// Shards of other processes get this long to tell what they hold.
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Lists the indices and the state of their shards
 #[utoipa::path(get, path = "/api/v1/indices", tag = "Lists",
     responses((status = 200, description = "All indices", body = [IndexItem])))]
 pub(crate) async fn indices(State(app): State<Arc<App>>) -> Response {
-    // Adds up the sizes of all points of all shards.
+    let served = app.served.load_full();
+    let remote = join_all(served.indices.values().map(|index| remote_shards(index))).await;
+    // Adds up the sizes of all points of the shards that are here.
     let items = tokio::task::spawn_blocking(move || {
-        app.catalog.indices.values().map(|meta| index_item(&app, meta)).collect::<Vec<_>>()
+        let items = served.indices.values().zip(remote).map(|(index, remote)| index_item(index, remote));
+        items.collect::<Vec<_>>()
     });
     match items.await {
         Ok(items) => json_response(&items),
@@ -31,7 +41,7 @@ pub(crate) async fn indices(State(app): State<Arc<App>>) -> Response {
 #[utoipa::path(get, path = "/api/v1/data-sources", tag = "Lists",
     responses((status = 200, description = "All data sources", body = [DataSourceItem])))]
 pub(crate) async fn data_sources(State(app): State<Arc<App>>) -> Response {
-    let items: Vec<_> = app.catalog.data_sources.values().map(|meta| data_source_item(meta)).collect();
+    let items: Vec<_> = app.served.load().data_sources.values().map(|meta| data_source_item(meta)).collect();
     json_response(&items)
 }
 
@@ -50,8 +60,36 @@ fn data_source_item(meta: &DataSourceMeta) -> DataSourceItem {
     }
 }
 
-fn index_item(app: &App, meta: &IndexMeta) -> IndexItem {
-    let followers = meta.shards().keys().filter_map(|shard_id| app.shards.get(meta.id(), shard_id));
+/// Asks the shards that are in other processes.
+async fn remote_shards(index: &ServedIndex) -> Vec<ShardItem> {
+    let deadline = Instant::now() + REMOTE_TIMEOUT;
+    let items = index.shards.iter().map(async |(id, shard)| match shard {
+        ServedShard::Local(_) => None,
+        ServedShard::Remote(remote) => Some(remote_item(id, remote, deadline).await),
+    });
+    join_all(items).await.into_iter().flatten().collect()
+}
+
+async fn remote_item(id: &str, shard: &RemoteShard, deadline: Instant) -> ShardItem {
+    let mut item = ShardItem {
+        id: id.to_owned(),
+        endpoints: shard.endpoints().cloned().collect(),
+        ..ShardItem::default()
+    };
+    let info = shard.info(deadline).await;
+    match info.map(|body| serde_json::from_slice::<ShardInfo>(&body)) {
+        Ok(Ok(info)) => {
+            item.state = "answers".to_owned();
+            item.data_points_count = info.data_points_count as u64;
+        }
+        Ok(Err(_)) => item.state = "failed: its answer cannot be read".to_owned(),
+        Err(error) => item.state = format!("failed: {error}"),
+    }
+    item
+}
+
+fn index_item(index: &ServedIndex, remote: Vec<ShardItem>) -> IndexItem {
+    let meta = &index.meta;
     IndexItem {
         name: meta.id().name.clone(),
         version: meta.id().version.clone(),
@@ -61,7 +99,7 @@ fn index_item(app: &App, meta: &IndexMeta) -> IndexItem {
         searches_exactly: true,
         id_attributes: meta.index_id_keys().to_vec(),
         split_attributes: meta.split_attributes().to_vec(),
-        shards: followers.map(|follower| shard_item(&follower)).collect(),
+        shards: index.followers().map(|follower| shard_item(follower)).chain(remote).collect(),
     }
 }
 
@@ -76,5 +114,6 @@ fn shard_item(follower: &ShardFollower) -> ShardItem {
         lag_records: follower.lag().values().sum(),
         bad_records: follower.bad_records().total(),
         instruction_set: stats.instruction_set.to_string(),
+        endpoints: Vec::new(),
     }
 }

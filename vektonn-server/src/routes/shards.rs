@@ -1,34 +1,55 @@
 //! One shard of an index, as the published shard process answers.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequestParts, RawPathParams, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
-use vektonn_core::{IndexMeta, Position, SearchQuery, Vector, VectorKind};
-use vektonn_index::shard::Shard;
+use vektonn_core::{SearchQuery, Vector, VectorKind};
 use vektonn_kafka::lifecycle::ShardFollower;
 
-use super::search::{PathOf, answer, read_query, run};
+use super::search::read_query;
 use crate::app::App;
 use crate::dto::{self, ErrorBody, SearchResult, ShardInfo};
 use crate::error::{ApiError, json_response};
-use crate::{request, scatter};
+use crate::request::{self, Terms};
+use crate::scatter;
+use crate::served::ServedIndex;
 
-fn follower(
-    app: &App,
-    path: PathOf<(String, String, String)>,
-) -> Result<(Arc<IndexMeta>, Arc<ShardFollower>), ApiError> {
-    let Path((name, version, shard)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let meta = Arc::clone(app.index(name, version)?);
-    let unknown = || {
-        ApiError::new(StatusCode::NOT_FOUND, format!("Shard '{shard}' of index {} does not exist", meta.id()))
-    };
-    let follower = app.shards.get(meta.id(), &shard).ok_or_else(unknown)?;
-    Ok((meta, follower))
+/// The shard that a request is for: the one in its path, or the only one of this process.
+pub(crate) struct TheShard {
+    index: Arc<ServedIndex>,
+    follower: Arc<ShardFollower>,
+}
+
+impl FromRequestParts<Arc<App>> for TheShard {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let params = RawPathParams::from_request_parts(parts, app).await;
+        let params = params.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        let param = |name| params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned());
+        let served = app.served.load();
+        let index = match (param("name"), param("version")) {
+            (Some(name), Some(version)) => served.index(name, version)?,
+            _ => served.indices.values().next().ok_or_else(|| not_found("This process holds no shard"))?,
+        };
+        let follower = match param("shard") {
+            None => index.followers().next(),
+            Some(shard_id) => index.followers().find(|follower| follower.shard_id() == shard_id),
+        };
+        let unknown = || {
+            let shard = param("shard").unwrap_or_default();
+            not_found(format!("Shard '{shard}' of index {} does not exist", index.meta.id()))
+        };
+        Ok(Self { follower: Arc::clone(follower.ok_or_else(unknown)?), index: Arc::clone(index) })
+    }
+}
+
+fn not_found(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, message)
 }
 
 /// Searches one shard
@@ -42,16 +63,14 @@ fn follower(
 )]
 pub(crate) async fn search(
     State(app): State<Arc<App>>,
-    path: PathOf<(String, String, String)>,
+    TheShard { index, follower }: TheShard,
+    uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let (meta, follower) = follower(&app, path)?;
-    let deadline = request::deadline(&headers)?;
-    let min_position = request::min_position(&headers)?;
-    let query = read_query(&app, &meta, &headers, body, deadline).await?;
-    let shard = scatter::serving(&follower, &min_position, deadline).await?;
-    run(&app, meta, vec![shard], query, deadline).await
+    let terms = Terms::of(&headers, &uri)?;
+    let query = read_query(&app, &index, &headers, body, &terms).await?;
+    scatter::search_one(&app, &follower, query, &terms, scatter::write_all).await
 }
 
 /// Tells what a shard holds
@@ -61,16 +80,13 @@ pub(crate) async fn search(
     responses((status = 200, description = "What the shard holds", body = ShardInfo),
         (status = 404, description = "There is no such shard", body = ErrorBody)),
 )]
-pub(crate) async fn info(
-    State(app): State<Arc<App>>,
-    path: PathOf<(String, String, String)>,
-) -> Result<Response, ApiError> {
-    let (meta, follower) = follower(&app, path)?;
+pub(crate) async fn info(TheShard { index, follower }: TheShard) -> Result<Response, ApiError> {
+    let meta = &index.meta;
     Ok(json_response(&ShardInfo {
         index_algorithm: meta.algorithm().to_string(),
         vector_type: match meta.data_source().vector_kind() {
-            VectorKind::Dense => "DenseVectorDto",
-            VectorKind::Sparse => "SparseVectorDto",
+            VectorKind::Dense => "DenseVectorDto".to_owned(),
+            VectorKind::Sparse => "SparseVectorDto".to_owned(),
         },
         vector_dimension: meta.data_source().dimension(),
         data_points_count: follower.shard().len(),
@@ -88,15 +104,13 @@ pub(crate) async fn info(
 )]
 pub(crate) async fn probe(
     State(app): State<Arc<App>>,
-    path: PathOf<(String, String, String)>,
-    params: Result<Query<Vec<(String, String)>>, QueryRejection>,
+    TheShard { index, follower }: TheShard,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let (meta, follower) = follower(&app, path)?;
-    let Query(params) = params.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let k = match params.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("k")) {
+    let k = match request::parameter(&uri, "k")? {
         None => 1,
-        Some((_, text)) => text
+        Some(text) => text
             .parse::<i64>()
             .map_err(|_| ApiError::bad_request(format!("k must be an integer, got '{text}'")))?,
     };
@@ -106,24 +120,13 @@ pub(crate) async fn probe(
     if k > k_max {
         return Err(ApiError::bad_request(format!("k must not be larger than {k_max}, got {k}")));
     }
-    let deadline = request::deadline(&headers)?;
-    let shard = scatter::serving(&follower, &Position::new(), deadline).await?;
-    answer(app.search_pool.run(deadline, move || search_zero(&meta, &shard, k, deadline)).await?)
-}
-
-fn search_zero(
-    meta: &IndexMeta,
-    shard: &Shard,
-    k: usize,
-    deadline: Instant,
-) -> Result<Result<Vec<u8>, serde_json::Error>, vektonn_index::SearchError> {
-    let zero = match meta.data_source().vector_kind() {
-        VectorKind::Dense => Vector::dense(vec![0.0; meta.data_source().dimension()]),
+    let source = index.meta.data_source();
+    let zero = match source.vector_kind() {
+        VectorKind::Dense => Vector::dense(vec![0.0; source.dimension()]),
         VectorKind::Sparse => Vector::sparse([], []),
     };
     let query =
         SearchQuery { split_filter: Vec::new(), query_vectors: vec![zero], k, retrieve_vectors: true };
-    let found = shard.search(&query, Some(deadline))?;
-    let result = dto::search_results(query.query_vectors, found);
-    Ok(serde_json::to_vec(&result.first()))
+    let first = |results: &[SearchResult]| serde_json::to_vec(&results.first());
+    scatter::search_one(&app, &follower, query, &Terms::of(&headers, &uri)?, first).await
 }

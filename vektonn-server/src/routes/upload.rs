@@ -42,7 +42,7 @@ pub(crate) async fn upload(
     body: Body,
 ) -> Result<Response, ApiError> {
     let Path((name, version)) = path.map_err(|error| ApiError::bad_request(error.body_text()))?;
-    let meta = Arc::clone(app.data_source(name, version)?);
+    let meta = Arc::clone(app.served.load().data_source(name, version)?);
     let deadline = request::deadline(&headers)?;
     let body = app.bodies.receive(&headers, body, deadline).await?;
     let records = body.parse(move |body| read_records(&meta, body)).await?;

@@ -1,0 +1,356 @@
+//! One process that asks others, all of them in this one, over a data source that they share.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use vektonn_core::IndexId;
+use vektonn_kafka::{DataSource, MemoryDataSource};
+
+use crate::app::Role;
+use crate::limits::Limits;
+use crate::server::{self, RunningServer, ServeOptions, SourceOptions};
+
+const DATA_SOURCE: &str = "
+vectorDimension: 2
+vectorsAreSparse: false
+attributeValueTypes: {Id: Int64, Side: Bool, Name: String}
+permanentAttributes: [Id, Side]
+";
+const INDEX: &str = "
+dataSourceId: {name: Places, version: 1.0}
+indexAlgorithm: {type: FaissIndex.L2}
+idAttributes: [Id]
+splitAttributes: [Side]
+shardsById:
+  Left: {shardsByAttributeKey: {Side: {numberOfShards: 2, shardValues: [0]}}}
+  Right: {shardsByAttributeKey: {Side: {numberOfShards: 2, shardValues: [1]}}}
+";
+const UPLOAD: &str = "api/v1/upload/Places/1.0";
+const SEARCH: &str = "api/v1/search/Places.L2/1.0";
+
+/// A configuration directory, a data source, and the processes on them.
+struct System {
+    directory: TempDir,
+    source: Arc<dyn DataSource>,
+    http: reqwest::Client,
+}
+
+struct Process {
+    url: String,
+    running: RunningServer,
+}
+
+impl System {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), "data-sources/Places/1.0.yaml", DATA_SOURCE);
+        write(directory.path(), "indices/Places.L2/1.0.yaml", INDEX);
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { directory, source: Arc::new(MemoryDataSource::new()), http }
+    }
+
+    fn write(&self, file: &str, text: &str) {
+        write(self.directory.path(), file, text);
+    }
+
+    async fn start(&self, role: Role) -> Process {
+        let options = ServeOptions {
+            config: self.directory.path().to_owned(),
+            role,
+            source: SourceOptions::Open(Arc::clone(&self.source)),
+            address: ("127.0.0.1".to_owned(), 0),
+            limits: Limits::default(),
+        };
+        let running = server::start(options).await.unwrap();
+        let process = Process { url: format!("http://{}", running.local_addr), running };
+        self.eventually("ready", async || self.get(&process, "readyz").await.status() == 200).await;
+        process
+    }
+
+    async fn shard(&self, shard_id: &str) -> Process {
+        let index = IndexId::new("Places.L2", "1.0");
+        self.start(Role::IndexShard { index, shard_id: shard_id.to_owned() }).await
+    }
+
+    fn write_topology(&self, left: &[&str], right: &[&str]) {
+        let text = format!("Places.L2:\n  1.0: {{Left: {left:?}, Right: {right:?}}}\n");
+        self.write("index-shards-topology.yaml", &text);
+    }
+
+    /// An API on a process for each shard.
+    async fn distributed(&self) -> (Process, Process, Process) {
+        let (left, right) = (self.shard("Left").await, self.shard("Right").await);
+        self.write_topology(&[left.address()], &[right.address()]);
+        (self.start(Role::Api).await, left, right)
+    }
+
+    async fn get(&self, process: &Process, path: &str) -> Response {
+        self.http.get(format!("{}/{path}", process.url)).send().await.unwrap()
+    }
+
+    async fn post(&self, process: &Process, path: &str, body: &Value) -> Response {
+        self.http.post(format!("{}/{path}", process.url)).json(body).send().await.unwrap()
+    }
+
+    /// Uploads points (id, side, coordinate), and tells the position of the log.
+    async fn upload(&self, process: &Process, points: &[(i64, bool, f64)]) -> String {
+        let points: Vec<_> = points
+            .iter()
+            .map(|(id, side, x)| {
+                json!({
+                    "attributes": [
+                        {"key": "Id", "value": {"int64": id}}, {"key": "Side", "value": {"bool": side}},
+                        {"key": "Name", "value": {"string": format!("place {id}")}}
+                    ],
+                    "vector": {"isSparse": false, "coordinates": [x, 0.5]}
+                })
+            })
+            .collect();
+        let response = self.post(process, UPLOAD, &json!(points)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        response.headers()["X-Vektonn-Position"].to_str().unwrap().to_owned()
+    }
+
+    async fn search_at(&self, process: &Process, body: &Value, position: &str) -> Response {
+        let request = self.http.post(format!("{}/{SEARCH}", process.url)).json(body);
+        request.header("X-Vektonn-Min-Position", position).send().await.unwrap()
+    }
+
+    async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !holds().await {
+            assert!(Instant::now() < until, "{what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Process {
+    fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+}
+
+fn write(base: &Path, file: &str, text: &str) {
+    let path = base.join(file);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+fn query(k: usize) -> Value {
+    json!({"queryVectors": [{"coordinates": [1.25, 0]}, {"coordinates": [-7, 0]}], "k": k})
+}
+
+fn ids(results: &Value) -> Vec<i64> {
+    let found = results[0]["nearestDataPoints"].as_array().unwrap();
+    found.iter().map(|found| found["attributes"][0]["value"]["int64"].as_i64().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_of_other_processes_answer_as_those_of_one_process() {
+    let system = System::new();
+    let whole = system.start(Role::Whole).await;
+    let (api, _left, _right) = system.distributed().await;
+    // Some of the distances are equal.
+    let points: Vec<_> = (0..40).map(|id| (id, id % 3 == 0, f64::from(id as i32 / 4) * 0.1)).collect();
+    let position = system.upload(&api, &points).await;
+    let mut queries = vec![query(1), query(7), query(100)];
+    queries.push(json!({"queryVectors": [{"coordinates": [0.3, 0]}], "k": 9, "retrieveVectors": false}));
+    let filter = json!([{"key": "Side", "value": {"bool": true}}]);
+    queries.push(json!({"queryVectors": [{"coordinates": [0.3, 0]}], "k": 9, "splitFilter": filter}));
+    for query in queries {
+        let [one, other] = [&api, &whole].map(|process| system.search_at(process, &query, &position));
+        let (one, other) = (one.await.text().await.unwrap(), other.await.text().await.unwrap());
+        assert!(one.contains("nearestDataPoints"), "{one}");
+        assert_eq!(one, other, "for {query}");
+    }
+    let response = system.post(&api, SEARCH, &json!({"queryVectors": [{"coordinates": [1]}], "k": 1})).await;
+    assert_eq!(response.status(), 400);
+    let listed: Value = system.get(&api, "api/v1/indices").await.json().await.unwrap();
+    assert_eq!(listed[0]["shards"][0]["state"], "answers");
+    assert_eq!(listed[0]["shards"][0]["dataPointsCount"], 26);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_shard_is_named_or_left_out() {
+    let system = System::new();
+    let (api, left, right) = system.distributed().await;
+    let position = system.upload(&api, &[(1, false, 1.0), (2, true, 2.0)]).await;
+    assert_eq!(ids(&system.search_at(&api, &query(5), &position).await.json().await.unwrap()), [1, 2]);
+    let partial = format!("{SEARCH}?partial=allow");
+    assert_eq!(system.post(&api, &partial, &query(5)).await.headers()["X-Vektonn-Coverage"], "shards=2/2");
+
+    right.running.shutdown().await;
+    let response = system.post(&api, SEARCH, &query(5)).await;
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("Retry-After"));
+    let message = response.text().await.unwrap();
+    assert!(message.contains("Shard 'Right' of index"), "{message}");
+
+    let response = system.post(&api, &partial, &query(5)).await;
+    assert_eq!(response.headers()["X-Vektonn-Coverage"], "shards=1/2");
+    assert_eq!(ids(&response.json().await.unwrap()), [1]);
+    // A shard whose rule excludes the filter is not asked.
+    let filter = json!([{"key": "Side", "value": {"bool": false}}]);
+    let left_only = json!({"queryVectors": [{"coordinates": [1, 1]}], "k": 5, "splitFilter": filter});
+    assert_eq!(system.post(&api, SEARCH, &left_only).await.status(), 200);
+
+    left.running.shutdown().await;
+    assert_eq!(system.post(&api, &partial, &query(5)).await.status(), 503);
+    assert_eq!(system.post(&api, &format!("{SEARCH}?partial=yes"), &query(5)).await.status(), 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_replica_answers_for_one_that_is_gone() {
+    let system = System::new();
+    let (api, left, right) = system.distributed().await;
+    let position = system.upload(&api, &[(1, false, 1.0), (2, true, 2.0)]).await;
+    let replica = system.shard("Right").await;
+    system.write_topology(&[left.address()], &[right.address(), replica.address()]);
+    let endpoints = async || {
+        let listed: Value = system.get(&api, "api/v1/indices").await.json().await.unwrap();
+        listed[0]["shards"][1]["endpoints"].as_array().map(Vec::len)
+    };
+    system.eventually("the new endpoint is known", async || endpoints().await == Some(2)).await;
+    right.running.shutdown().await;
+    for _ in 0..20 {
+        let response = system.search_at(&api, &query(5), &position).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(ids(&response.json().await.unwrap()), [1, 2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_does_not_answer_costs_no_more_than_the_time_budget() {
+    let system = System::new();
+    let (left, hanging) = (system.shard("Left").await, TcpListener::bind("127.0.0.1:0").unwrap());
+    system.write_topology(&[left.address()], &[&hanging.local_addr().unwrap().to_string()]);
+    let api = system.start(Role::Api).await;
+    let started = Instant::now();
+    let request = system.http.post(format!("{}/{SEARCH}", api.url)).json(&query(1));
+    let response = request.header("Request-Timeout", "0.5").send().await.unwrap();
+    assert_eq!(response.status(), 504);
+    assert!(response.text().await.unwrap().contains("Shard 'Right'"));
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+/// Takes one request, answers it, and tells what it was.
+fn answer_once(listener: TcpListener, body: String) -> mpsc::Receiver<String> {
+    let (send, request) = mpsc::channel();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut text, mut buffer) = (String::new(), [0; 4096]);
+        while !text.ends_with('}') {
+            let read = stream.read(&mut buffer).unwrap();
+            text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        }
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        send.send(text).unwrap();
+    });
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_shard_is_asked_and_understood() {
+    let system = System::new();
+    let (left, published) = (system.shard("Left").await, TcpListener::bind("127.0.0.1:0").unwrap());
+    system.write_topology(&[left.address()], &[&published.local_addr().unwrap().to_string()]);
+    let api = system.start(Role::Api).await;
+    let position = system.upload(&api, &[(5, false, 1.0)]).await;
+    // Equal distances in another order, floats widened to doubles.
+    let found = |id: i32, distance: &str| {
+        format!(
+            r#"{{"vector":{{"isSparse":false,"coordinates":[0.10000000149011612,0.5]}},"attributes":[
+            {{"key":"Id","value":{{"int64":{id}}}}},{{"key":"Side","value":{{"bool":true}}}},
+            {{"key":"Name","value":{{"string":"x"}}}}],"distance":{distance}}}"#
+        )
+    };
+    let (a, b) = (found(9, "0.10000000149011612"), found(3, "0.10000000149011612"));
+    let answer = format!(
+        r#"[{{"queryVector":{{"isSparse":false,"coordinates":[1,0]}},"nearestDataPoints":[{a},{b}]}}]"#
+    );
+    let request = answer_once(published, answer);
+    let query = json!({"queryVectors": [{"coordinates": [1, 0]}], "k": 3});
+    let results: Value = system.search_at(&api, &query, &position).await.json().await.unwrap();
+    assert_eq!(ids(&results), [3, 9, 5]);
+    assert_eq!(results[0]["nearestDataPoints"][0]["distance"], 0.1);
+    assert_eq!(results[0]["nearestDataPoints"][0]["vector"]["coordinates"][0], 0.1);
+
+    let request = request.recv().unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /api/v1/search HTTP/1.1"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("request-timeout: "), "{head}");
+    let expected = r#"{"splitFilter":[],"queryVectors":[{"isSparse":false,"coordinates":[1.0,0.0]}],"k":3,"retrieveVectors":true}"#;
+    assert_eq!(body, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn configuration_files_are_picked_up_while_serving() {
+    let system = System::new();
+    let whole = system.start(Role::Whole).await;
+    let position = system.upload(&whole, &[(1, false, 1.0), (2, true, 2.0)]).await;
+    let listed = async || -> Value { system.get(&whole, "api/v1/indices").await.json().await.unwrap() };
+    let problems = async || -> Value {
+        let readiness: Value = system.get(&whole, "readyz").await.json().await.unwrap();
+        readiness["configurationProblems"].clone()
+    };
+
+    // A second version beside the first one.
+    system.write("indices/Places.L2/2.0.yaml", &INDEX.replace("FaissIndex.L2", "FaissIndex.IP"));
+    system
+        .eventually("a new version is listed", async || listed().await.as_array().unwrap().len() == 2)
+        .await;
+    let request = system.http.post(format!("{}/api/v1/search/Places.L2/2.0", whole.url)).json(&query(5));
+    let request = request.header("X-Vektonn-Min-Position", &position);
+    system
+        .eventually("the new version serves", async || {
+            request.try_clone().unwrap().send().await.unwrap().status() == 200
+        })
+        .await;
+
+    // A broken file changes nothing and is told.
+    system.write("indices/Places.L2/1.0.yaml", "idAttributes: 7");
+    system.eventually("the broken file is reported", async || problems().await.is_array()).await;
+    assert!(problems().await[0].as_str().unwrap().contains("1.0.yaml"));
+    assert_eq!(system.search_at(&whole, &query(5), &position).await.status(), 200);
+
+    // So does a data source that would not fit its log any more.
+    system.write("data-sources/Places/1.0.yaml", &DATA_SOURCE.replace("Dimension: 2", "Dimension: 3"));
+    system
+        .eventually("the changed data source is refused", async || {
+            problems().await.to_string().contains("must not change")
+        })
+        .await;
+    assert_eq!(system.search_at(&whole, &query(5), &position).await.status(), 200);
+    system.write("data-sources/Places/1.0.yaml", DATA_SOURCE);
+
+    // A changed index is built beside the old one, and no search fails meanwhile.
+    system.write(
+        "indices/Places.L2/1.0.yaml",
+        &INDEX.replace("[Id]", "[Id, Side]").replace("splitAttributes: [Side]", ""),
+    );
+    system
+        .eventually("the changed index serves", async || {
+            assert_eq!(system.search_at(&whole, &query(5), &position).await.status(), 200);
+            listed().await[0]["splitAttributes"] == json!([])
+        })
+        .await;
+    assert_eq!(problems().await, Value::Null);
+
+    fs::remove_file(system.directory.path().join("indices/Places.L2/2.0.yaml")).unwrap();
+    system.eventually("a version goes", async || listed().await.as_array().unwrap().len() == 1).await;
+    assert_eq!(system.post(&whole, "api/v1/search/Places.L2/2.0", &query(1)).await.status(), 404);
+    whole.running.shutdown().await;
+}

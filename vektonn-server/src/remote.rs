@@ -1,0 +1,210 @@
+//! A shard in other processes, each of which holds all of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::http::{StatusCode, header};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use vektonn_core::{IndexId, Position};
+
+use crate::dto::ErrorBody;
+use crate::error::ApiError;
+use crate::request;
+
+/// An endpoint that failed is asked again after this time, or when no other is left.
+const REST: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many endpoints of a shard are asked for one search.
+const TRIES: usize = 2;
+
+/// Connections to other processes.
+#[derive(Clone)]
+pub(crate) struct RemoteClient {
+    http: reqwest::Client,
+}
+
+/// A shard that other processes hold.
+pub(crate) struct RemoteShard {
+    client: RemoteClient,
+    index: IndexId,
+    shard_id: String,
+    endpoints: Vec<Endpoint>,
+    /// Where the next search begins, so that all endpoints get their part.
+    turn: AtomicUsize,
+}
+
+struct Endpoint {
+    /// `host:port`
+    address: String,
+    rests_until: Mutex<Option<Instant>>,
+}
+
+/// Why an endpoint did not answer with 200.
+enum Failure {
+    /// It does not work as it should.
+    Sick(String),
+    /// It had too little time.
+    Slow(String),
+    /// It refuses the request, as any other would.
+    Refused(Vec<String>),
+}
+
+impl RemoteClient {
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .no_proxy()
+            .build()?;
+        Ok(Self { http })
+    }
+}
+
+impl RemoteShard {
+    pub(crate) fn new(client: RemoteClient, index: IndexId, shard_id: &str, endpoints: &[String]) -> Self {
+        let endpoint =
+            |address: &String| Endpoint { address: address.clone(), rests_until: Mutex::new(None) };
+        Self {
+            client,
+            index,
+            shard_id: shard_id.to_owned(),
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Each as `host:port`.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &String> {
+        self.endpoints.iter().map(|endpoint| &endpoint.address)
+    }
+
+    /// Whether some endpoint answered when last asked, or has not been asked lately.
+    pub(crate) fn is_healthy(&self) -> bool {
+        let now = Instant::now();
+        self.endpoints.iter().any(|endpoint| !endpoint.rests(now))
+    }
+
+    /// The JSON that the shard answers to a search, which is given as JSON.
+    ///
+    /// # Errors
+    /// 503 naming the shard if none of its endpoints answers, 504 if the deadline passes.
+    pub(crate) async fn search(
+        &self,
+        query: Bytes,
+        min_position: &Position,
+        deadline: Instant,
+    ) -> Result<Bytes, ApiError> {
+        let request = |url: String| {
+            let request = self.client.http.post(url).header(header::CONTENT_TYPE, "application/json");
+            let request = request.body(query.clone());
+            match min_position.is_empty() {
+                true => request,
+                false => request.header(request::MIN_POSITION, min_position.to_string()),
+            }
+        };
+        self.ask("search", request, deadline).await
+    }
+
+    /// The JSON of what the shard holds.
+    ///
+    /// # Errors
+    /// As [`search`](Self::search).
+    pub(crate) async fn info(&self, deadline: Instant) -> Result<Bytes, ApiError> {
+        self.ask("info", |url| self.client.http.get(url), deadline).await
+    }
+
+    async fn ask(
+        &self,
+        route: &str,
+        request: impl Fn(String) -> reqwest::RequestBuilder,
+        deadline: Instant,
+    ) -> Result<Bytes, ApiError> {
+        let candidates = self.in_turn();
+        let (mut failures, mut is_late) = (Vec::new(), false);
+        for (i, endpoint) in candidates.iter().enumerate() {
+            let now = Instant::now();
+            // As long as there is another one, half of the time is for it.
+            let left = deadline.saturating_duration_since(now) / if i + 1 < candidates.len() { 2 } else { 1 };
+            if left.is_zero() {
+                break;
+            }
+            let request = request(format!("http://{}/api/v1/{route}", endpoint.address));
+            let request = request.header(request::REQUEST_TIMEOUT, format!("{:.3}", left.as_secs_f64()));
+            match answer(request.timeout(left)).await {
+                Ok(body) => {
+                    *endpoint.rests_until.lock() = None;
+                    return Ok(body);
+                }
+                Err(Failure::Refused(messages)) => return Err(ApiError::invalid(messages)),
+                Err(Failure::Slow(why)) => {
+                    is_late = true;
+                    failures.push(format!("{}: {why}", endpoint.address));
+                }
+                Err(Failure::Sick(why)) => {
+                    *endpoint.rests_until.lock() = Some(Instant::now() + REST);
+                    let (shard, endpoint) = (&self.shard_id, &endpoint.address);
+                    tracing::warn!(index = %self.index, shard, endpoint, why, "an endpoint failed");
+                    failures.push(format!("{endpoint}: {why}"));
+                }
+            }
+        }
+        let message = format!(
+            "Shard '{}' of index {} does not answer: {}",
+            self.shard_id,
+            self.index,
+            failures.join("; ")
+        );
+        Err(if is_late || Instant::now() >= deadline {
+            ApiError::timeout(message)
+        } else {
+            ApiError::unavailable(message)
+        })
+    }
+
+    /// The endpoints to ask, one after another: those that rest come last.
+    fn in_turn(&self) -> Vec<&Endpoint> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.endpoints.len().max(1);
+        let now = Instant::now();
+        let (before, after) = self.endpoints.split_at(first);
+        let mut endpoints: Vec<_> = after.iter().chain(before).collect();
+        endpoints.sort_by_key(|endpoint| endpoint.rests(now));
+        endpoints.truncate(TRIES);
+        endpoints
+    }
+}
+
+impl Endpoint {
+    fn rests(&self, now: Instant) -> bool {
+        self.rests_until.lock().is_some_and(|until| now < until)
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Result<Bytes, Failure> {
+    let failed = |error: reqwest::Error| Failure::Sick(reason(&error));
+    let response = request.send().await.map_err(failed)?;
+    let status = response.status();
+    let body = response.bytes().await.map_err(failed)?;
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    let messages = serde_json::from_slice::<ErrorBody>(&body).map(|body| body.error_messages);
+    let messages = messages.unwrap_or_else(|_| vec![format!("it answered {status}")]);
+    Err(match status {
+        StatusCode::BAD_REQUEST => Failure::Refused(messages),
+        StatusCode::GATEWAY_TIMEOUT => Failure::Slow(messages.join("; ")),
+        _ => Failure::Sick(messages.join("; ")),
+    })
+}
+
+/// The innermost reason: the outer ones only say that a request failed.
+fn reason(error: &reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "no answer in time".to_owned();
+    }
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    reason.to_string()
+}
