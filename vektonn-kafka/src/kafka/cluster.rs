@@ -17,7 +17,7 @@ use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProdu
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 
-use super::native::{self, Description, End};
+use super::native::{self, Description, End, PerTopic};
 use super::{KafkaConfigError, KafkaOptions};
 
 /// The configuration of a new topic, as the published system creates it.
@@ -69,7 +69,7 @@ impl Cluster {
         &self,
         topics: &[&str],
         timeout: Duration,
-    ) -> Result<BTreeMap<String, Result<Description, RDKafkaErrorCode>>, RDKafkaErrorCode> {
+    ) -> Result<PerTopic<Description>, RDKafkaErrorCode> {
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -82,7 +82,7 @@ impl Cluster {
         topics: &[&str],
         end: End,
         timeout: Duration,
-    ) -> Result<BTreeMap<String, Result<u64, RDKafkaErrorCode>>, RDKafkaErrorCode> {
+    ) -> Result<PerTopic<u64>, RDKafkaErrorCode> {
         if topics.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -115,7 +115,7 @@ impl Cluster {
         &self,
         topics: &[&str],
         timeout: Duration,
-    ) -> Result<Vec<(String, Result<(), RDKafkaErrorCode>)>, RDKafkaErrorCode> {
+    ) -> Result<PerTopic<()>, RDKafkaErrorCode> {
         let new_topics: Vec<_> = topics
             .iter()
             .map(|topic| {

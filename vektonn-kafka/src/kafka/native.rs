@@ -19,6 +19,9 @@ use uuid::Uuid;
 
 use crate::LogRecord;
 
+/// An answer for each topic.
+pub(super) type PerTopic<T> = BTreeMap<String, Result<T, RDKafkaErrorCode>>;
+
 /// What a broker says about a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Description {
@@ -70,7 +73,7 @@ pub(super) fn describe_topics<C: ClientContext>(
     client: &Client<C>,
     topics: &[&str],
     timeout: Duration,
-) -> Result<BTreeMap<String, Result<Description, RDKafkaErrorCode>>, RDKafkaErrorCode> {
+) -> Result<PerTopic<Description>, RDKafkaErrorCode> {
     let names = c_strings(topics)?;
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     // SAFETY: the array has as many valid strings as is said; librdkafka copies them. The collection is ours
@@ -138,7 +141,7 @@ pub(super) fn list_offsets<C: ClientContext>(
     topics: &[&str],
     end: End,
     timeout: Duration,
-) -> Result<BTreeMap<String, Result<u64, RDKafkaErrorCode>>, RDKafkaErrorCode> {
+) -> Result<PerTopic<u64>, RDKafkaErrorCode> {
     let names = c_strings(topics)?;
     let spec = match end {
         End::Earliest => sys::rd_kafka_OffsetSpec_t::RD_KAFKA_OFFSET_SPEC_EARLIEST,

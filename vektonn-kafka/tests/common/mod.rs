@@ -11,7 +11,7 @@ use vektonn_core::{DataSourceId, DataSourceMeta, Position, Subscription, TopicPo
 use vektonn_kafka::{AppendError, DataSource, LogRecord, ResetReason, Tail, TailEvent};
 
 /// How long a test waits for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a test has to know of the data source it runs against.
 #[derive(Clone)]
@@ -53,10 +53,10 @@ vectorsAreSparse: false
 attributeValueTypes: {Id: Int64, Shard: Int64, Name: String}
 permanentAttributes: [Id, Shard]
 shardersByAttributeKey:
-  Shard: {numberOfShards: 8}
+  Shard: {numberOfShards: 500}
 ";
 
-/// The data source of the given name, which has one topic for each of eight coordinates.
+/// The data source of the given name, which has one topic for each coordinate.
 pub fn data_source(name: &str) -> DataSourceMeta {
     let id = DataSourceId { name: format!("{name}{}", setting().suffix), version: "1".to_owned() };
     DataSourceMeta::from_yaml(id, DATA_SOURCE).unwrap()
