@@ -262,9 +262,60 @@ pub enum AppendFailure {
         /// The limit.
         bytes_max: usize,
     },
+    /// A record is too large for the log.
+    #[error("record {record}: key and value have {bytes} bytes; {}", record_limit(*bytes_max))]
+    RecordTooLarge {
+        /// Zero-based place of the record in the append.
+        record: usize,
+        /// Bytes of its key and value.
+        bytes: usize,
+        /// The limit, if it is known on this side.
+        bytes_max: Option<usize>,
+    },
+    /// Kafka did not answer in time.
+    #[error("no answer from Kafka at {servers} within {timeout_ms} ms: {why}")]
+    NoAnswer {
+        /// The bootstrap servers.
+        servers: String,
+        /// How long was waited.
+        timeout_ms: u128,
+        /// The last error.
+        why: String,
+    },
+    /// Kafka refused records.
+    #[error("Kafka refused records of the topic '{topic}': {why}")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// Kafka's error.
+        why: String,
+    },
+    /// A topic does not exist and could not be created.
+    #[error("the topic '{topic}' does not exist in Kafka and cannot be created: {why}")]
+    TopicNotCreated {
+        /// The topic.
+        topic: String,
+        /// Kafka's error.
+        why: String,
+    },
+    /// A topic is not as it must be, and the settings say to refuse it.
+    #[error("the topic '{topic}' is refused: it {why}")]
+    UnsuitableTopic {
+        /// The topic.
+        topic: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The data source is being closed.
     #[error("the data source is closed")]
     Closed,
+}
+
+fn record_limit(bytes_max: Option<usize>) -> String {
+    match bytes_max {
+        Some(bytes_max) => format!("at most {bytes_max} are possible"),
+        None => "the Kafka broker takes fewer (its setting is max.message.bytes)".to_owned(),
+    }
 }
 
 /// A data source that cannot be read.
@@ -285,5 +336,23 @@ pub enum TailError {
         offset: u64,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// Kafka did not answer in time.
+    #[error("no answer from Kafka at {servers} within {timeout_ms} ms: {why}")]
+    NoAnswer {
+        /// The bootstrap servers.
+        servers: String,
+        /// How long was waited.
+        timeout_ms: u128,
+        /// The last error.
+        why: String,
+    },
+    /// A topic is not as it must be, and the settings say to refuse it.
+    #[error("the topic '{topic}' is refused: it {why}")]
+    UnsuitableTopic {
+        /// The topic.
+        topic: String,
+        /// What is wrong with it.
+        why: String,
     },
 }

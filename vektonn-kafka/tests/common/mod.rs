@@ -1,6 +1,7 @@
 //! What the tests of data sources share.
 #![allow(clippy::unwrap_used, dead_code, unreachable_pub)]
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,41 @@ use vektonn_core::{DataSourceId, DataSourceMeta, Position, Subscription, TopicPo
 use vektonn_kafka::{AppendError, DataSource, LogRecord, ResetReason, Tail, TailEvent};
 
 /// How long a test waits for something that must happen.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a test has to know of the data source it runs against.
+#[derive(Clone)]
+pub struct Setting {
+    /// Added to the names of data sources, so that tests on one cluster do not meet.
+    pub suffix: String,
+    /// How long nothing must come until it is quiet.
+    pub quiet: Duration,
+    /// Earlier records of a key go at once. Otherwise readers leave them out, as if they had.
+    pub compacts_at_once: bool,
+    /// Bytes that a record may have, at least.
+    pub value_bytes_max: usize,
+}
+
+thread_local! {
+    /// Of the test that runs on this thread.
+    static SETTING: RefCell<Setting> = const { RefCell::new(Setting {
+        suffix: String::new(),
+        quiet: Duration::from_millis(100),
+        compacts_at_once: true,
+        value_bytes_max: 3 << 20,
+    }) };
+}
+
+pub fn setting() -> Setting {
+    SETTING.with_borrow(Clone::clone)
+}
+
+pub fn set_setting(setting: Setting) {
+    SETTING.set(setting);
+}
+
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 const DATA_SOURCE: &str = "
 vectorDimension: 2
@@ -18,18 +53,18 @@ vectorsAreSparse: false
 attributeValueTypes: {Id: Int64, Shard: Int64, Name: String}
 permanentAttributes: [Id, Shard]
 shardersByAttributeKey:
-  Shard: {numberOfShards: 8}
+  Shard: {numberOfShards: 500}
 ";
 
-/// The data source of the given name, which has one topic for each of eight coordinates.
+/// The data source of the given name, which has one topic for each coordinate.
 pub fn data_source(name: &str) -> DataSourceMeta {
-    let id = DataSourceId { name: name.to_owned(), version: "1".to_owned() };
+    let id = DataSourceId { name: format!("{name}{}", setting().suffix), version: "1".to_owned() };
     DataSourceMeta::from_yaml(id, DATA_SOURCE).unwrap()
 }
 
 /// The topic of [`data_source`] of that coordinate.
 pub fn topic(name: &str, coordinate: u16) -> String {
-    format!("Vektonn.{name}-1.Shard-{coordinate}")
+    format!("Vektonn.{name}{}-1.Shard-{coordinate}", setting().suffix)
 }
 
 /// Selects one topic of [`data_source`], or all of them.
@@ -78,6 +113,7 @@ pub struct Reader {
     pub ends: Vec<(String, u64)>,
     pub resets: Vec<(String, ResetReason)>,
     pub largest_event: usize,
+    setting: Setting,
 }
 
 impl Reader {
@@ -90,6 +126,7 @@ impl Reader {
             ends: vec![],
             resets: vec![],
             largest_event: 0,
+            setting: setting(),
         }
     }
 
@@ -115,7 +152,11 @@ impl Reader {
                 assert!(next_offset <= high_watermark);
                 self.largest_event = self.largest_event.max(records.len());
                 self.position.set(topic.as_str(), TopicPosition { topic_id, next_offset });
-                self.records.entry(topic).or_default().extend(records);
+                let read = self.records.entry(topic).or_default();
+                read.extend(records);
+                if !self.setting.compacts_at_once {
+                    compact(read);
+                }
             }
             TailEvent::TopicAdded { topic, topic_id } => {
                 if self.position.get(&topic).is_none() {
@@ -145,7 +186,7 @@ impl Reader {
 
     /// Reads until nothing comes for a while.
     pub fn read_until_quiet(&mut self) {
-        while self.next(Duration::from_millis(100)) {}
+        while self.next(self.setting.quiet) {}
     }
 
     /// Keys and values read of the topic, in order; a tombstone's value is `-`.
@@ -165,6 +206,12 @@ impl Reader {
     pub fn offsets(&self, topic: &str) -> Vec<u64> {
         self.records.get(topic).into_iter().flatten().map(|record| record.offset).collect()
     }
+}
+
+/// Leaves only the last record of each key.
+fn compact(records: &mut Vec<LogRecord>) {
+    let last: BTreeMap<_, _> = records.iter().map(|record| (record.key.clone(), record.offset)).collect();
+    records.retain(|record| last[&record.key] == record.offset);
 }
 
 /// Waits for something that must become true.
