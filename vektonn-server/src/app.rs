@@ -1,6 +1,8 @@
 //! What the routes share, and the routes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -23,6 +25,9 @@ use crate::search_pool::SearchPool;
 use crate::served::Served;
 use crate::telemetry;
 
+/// Between two attempts to reach the data source.
+const REACH_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A server's parts.
 pub(crate) struct App {
     pub(crate) served: Arc<ArcSwap<Served>>,
@@ -33,6 +38,45 @@ pub(crate) struct App {
     pub(crate) metrics: PrometheusHandle,
     /// One permit for each request that may run.
     pub(crate) requests: Semaphore,
+    log_is_reached: AtomicBool,
+}
+
+impl App {
+    pub(crate) fn new(
+        served: Arc<ArcSwap<Served>>,
+        source: Arc<dyn DataSource>,
+        limits: Limits,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            served,
+            source,
+            search_pool: SearchPool::new(limits.searches_max)?,
+            bodies: Bodies::new(&limits),
+            requests: Semaphore::new(limits.requests_max),
+            limits,
+            metrics: telemetry::metrics_handle()?,
+            log_is_reached: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the data source has answered once.
+    pub(crate) fn is_log_reached(&self) -> bool {
+        self.log_is_reached.load(Ordering::Relaxed)
+    }
+
+    /// Asks the data source until it answers for the first time.
+    pub(crate) async fn reach_log(&self) {
+        let mut last = String::new();
+        while let Err(error) = self.source.high_watermarks(&[]).await {
+            let error = error.to_string();
+            if error != last {
+                tracing::warn!("cannot reach the log, trying on: {error}");
+                last = error;
+            }
+            tokio::time::sleep(REACH_INTERVAL).await;
+        }
+        self.log_is_reached.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Which part of a system a process is.

@@ -82,6 +82,7 @@ impl From<AppendError> for ApiError {
             if error.count(RecordOutcome::Acked) > 0 { "was stored only in part" } else { "was not stored" };
         let status = match error.failure {
             AppendFailure::KeyTooLong { .. } => StatusCode::BAD_REQUEST,
+            AppendFailure::RecordTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             AppendFailure::DiskFull { .. } => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };

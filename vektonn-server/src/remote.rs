@@ -74,6 +74,11 @@ impl RemoteShard {
         }
     }
 
+    /// The index, and the shard's id in it.
+    pub(crate) fn id(&self) -> (&IndexId, &str) {
+        (&self.index, &self.shard_id)
+    }
+
     /// Each as `host:port`.
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = &String> {
         self.endpoints.iter().map(|endpoint| &endpoint.address)

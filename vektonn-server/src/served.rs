@@ -56,6 +56,15 @@ impl Served {
     pub(crate) fn followers(&self) -> impl Iterator<Item = &Arc<ShardFollower>> {
         self.indices.values().flat_map(|index| index.followers())
     }
+
+    /// The shards in other processes, of the indices that are served.
+    pub(crate) fn remote_shards(&self) -> impl Iterator<Item = &Arc<RemoteShard>> {
+        let shards = self.indices.values().flat_map(|index| index.shards.values());
+        shards.filter_map(|shard| match shard {
+            ServedShard::Local(_) => None,
+            ServedShard::Remote(remote) => Some(remote),
+        })
+    }
 }
 
 impl ServedIndex {

@@ -12,18 +12,15 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
 
 use crate::app::{App, Role, router};
-use crate::body::Bodies;
 use crate::catalog::CatalogFiles;
 use crate::keeper::{Holding, Keeper};
 use crate::limits::Limits;
 use crate::remote::RemoteClient;
-use crate::search_pool::SearchPool;
-use crate::telemetry;
 
 /// Running requests get this long when the server stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -67,7 +64,9 @@ pub(crate) async fn start(options: ServeOptions) -> Result<RunningServer> {
     let (router, app, keeper) = tokio::task::spawn_blocking(move || open(options)).await??;
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
     let (stop, stopping) = watch::channel(false);
-    let serving = tokio::spawn(serve(listener, router, app, keeper, stopping));
+    let reaching = Arc::clone(&app);
+    let reaching = tokio::spawn(async move { reaching.reach_log().await });
+    let serving = tokio::spawn(serve(listener, router, app, keeper, reaching, stopping));
     Ok(RunningServer { local_addr, stop, serving })
 }
 
@@ -116,7 +115,6 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
     let files = CatalogFiles { base: find_config(&config)?, with_topology: matches!(role, Role::Api) };
     // Before the data source is opened: what is wrong with the files should not wait for that.
     files.load()?;
-    let metrics = telemetry::metrics_handle()?;
     let source = match source {
         SourceOptions::Directory(data) => {
             Arc::new(EmbeddedDataSource::open(&data, EmbeddedOptions::default())?)
@@ -131,15 +129,7 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
         }
     };
     let keeper = Keeper::open(files, holding, Arc::clone(&source))?;
-    let app = App {
-        served: Arc::clone(keeper.served()),
-        bodies: Bodies::new(&limits),
-        search_pool: SearchPool::new(limits.searches_max)?,
-        requests: Semaphore::new(limits.requests_max),
-        source,
-        limits,
-        metrics,
-    };
+    let app = App::new(Arc::clone(keeper.served()), source, limits)?;
     let app = Arc::new(app);
     Ok((router(Arc::clone(&app), &role), app, keeper))
 }
@@ -150,6 +140,7 @@ async fn serve(
     router: Router,
     app: Arc<App>,
     keeper: Keeper,
+    reaching: JoinHandle<()>,
     mut stopping: watch::Receiver<bool>,
 ) {
     let header_timeout = Duration::from_secs(app.limits.header_timeout_s);
@@ -176,6 +167,8 @@ async fn serve(
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.shutdown()).await.is_err() {
         tracing::warn!("some requests were still running after {} s", SHUTDOWN_TIMEOUT.as_secs());
     }
+    reaching.abort();
+    let _ = reaching.await;
     let closed = tokio::task::spawn_blocking(move || {
         drop(keeper);
         drop(router);

@@ -16,6 +16,7 @@ use vektonn_core::IndexId;
 use vektonn_kafka::lifecycle::{ShardFollower, ShardState};
 
 use crate::app::App;
+use crate::remote::RemoteShard;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
@@ -47,6 +48,7 @@ const BYTES: &str = "vektonn_shard_bytes";
 const SPLIT_POINTS: &str = "vektonn_split_points";
 const SPLIT_BYTES: &str = "vektonn_split_bytes";
 const READY: &str = "vektonn_shard_ready";
+const ANSWERS: &str = "vektonn_remote_shard_answers";
 const LAG: &str = "vektonn_shard_lag_records";
 const BAD: &str = "vektonn_shard_bad_records_total";
 
@@ -79,6 +81,7 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!(SPLIT_POINTS, "Live points of a split");
     describe_gauge!(SPLIT_BYTES, "Bytes of memory a split uses");
     describe_gauge!(READY, "Whether a shard is ready");
+    describe_gauge!(ANSWERS, "Whether some process that holds a shard answers");
     describe_gauge!(LAG, "Records of a topic that are not applied yet, at most");
     describe_counter!(BAD, "Records skipped because they cannot be applied");
     Ok(handle.clone())
@@ -88,7 +91,9 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     // Walks over all points of all shards.
     let text = tokio::task::spawn_blocking(move || {
-        app.served.load().followers().for_each(|shard| measure(shard));
+        let served = app.served.load();
+        served.followers().for_each(|shard| measure(shard));
+        served.remote_shards().for_each(|shard| measure_remote(shard));
         app.metrics.run_upkeep();
         app.metrics.render()
     });
@@ -121,6 +126,13 @@ fn measure(follower: &ShardFollower) {
         let labels = [index.clone(), version.clone(), shard.clone(), ("reason", reason.to_owned())];
         counter!(BAD, &labels).absolute(count);
     }
+}
+
+fn measure_remote(shard: &RemoteShard) {
+    let (index, shard_id) = shard.id();
+    let labels =
+        [("index", index.name.clone()), ("version", index.version.clone()), ("shard", shard_id.to_owned())];
+    gauge!(ANSWERS, &labels).set(if shard.is_healthy() { 1.0 } else { 0.0 });
 }
 
 /// Counts and times the requests of each route.

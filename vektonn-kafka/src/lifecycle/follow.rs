@@ -220,6 +220,7 @@ impl Following {
 
     fn follow(&self, shard: Arc<Shard>) {
         let mut build = Build::new(shard, true);
+        let mut last_failure = None;
         loop {
             match self.follow_tail(&mut build) {
                 End::Stopped => return,
@@ -228,8 +229,12 @@ impl Following {
                     return self.shared.set_state(ShardState::Failed(error.to_string()));
                 }
                 End::Error(error) => {
-                    tracing::warn!(%error, "cannot follow the shard's topics, trying again");
-                    self.shared.set_state(ShardState::Failed(error.to_string()));
+                    let failed = ShardState::Failed(error.to_string());
+                    if last_failure.as_ref() != Some(&failed) {
+                        tracing::warn!(%error, "cannot follow the shard's topics, trying on");
+                        last_failure = Some(failed.clone());
+                    }
+                    self.shared.set_state(failed);
                     self.pause(RETRY_INTERVAL);
                 }
                 End::Reset => {

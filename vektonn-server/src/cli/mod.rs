@@ -1,7 +1,10 @@
 //! The command line: one module for each command.
 
+mod api;
 mod demo;
+mod index_shard;
 mod info;
+mod kafka;
 mod search;
 mod serve;
 mod upload;
@@ -24,6 +27,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Api(api::ApiArgs),
+    IndexShard(index_shard::IndexShardArgs),
     Demo(demo::DemoArgs),
     Upload(upload::UploadArgs),
     Search(search::SearchArgs),
@@ -40,6 +45,14 @@ pub async fn run() -> anyhow::Result<()> {
         Command::Serve(args) => {
             telemetry::init_logs(log_format, "info");
             serve::run(args).await
+        }
+        Command::Api(args) => {
+            telemetry::init_logs(log_format, "info");
+            api::run(args).await
+        }
+        Command::IndexShard(args) => {
+            telemetry::init_logs(log_format, "info");
+            index_shard::run(args).await
         }
         Command::Demo(args) => {
             telemetry::init_logs(log_format, "warn");

@@ -21,8 +21,8 @@ const COMMIT: &str = match option_env!("VEKTONN_COMMIT_HASH") {
 /// A shard that lags by no more than this is ready.
 const READY_LAG_RECORDS_MAX: u64 = 10_000;
 
-/// The published status: `Warn` when a shard cannot follow or uploads are refused, `Init` while shards catch up, else
-/// `Ok`.
+/// The published status: `Warn` when a shard cannot follow or does not answer, or uploads are refused; `Init` while
+/// shards catch up; else `Ok`.
 pub(crate) async fn ping(State(app): State<Arc<App>>) -> Response {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
@@ -32,9 +32,10 @@ pub(crate) async fn ping(State(app): State<Arc<App>>) -> Response {
 
     let served = app.served.load();
     let cannot_follow = served.followers().any(|shard| matches!(shard.state(), ShardState::Failed(_)));
-    let status = if cannot_follow || app.source.write_failure().is_some() {
+    let does_not_answer = served.remote_shards().any(|shard| !shard.is_healthy());
+    let status = if cannot_follow || does_not_answer || app.source.write_failure().is_some() {
         "Warn"
-    } else if served.followers().any(|shard| !shard.is_serving()) {
+    } else if !app.is_log_reached() || served.followers().any(|shard| !shard.is_serving()) {
         "Init"
     } else {
         "Ok"
@@ -86,6 +87,9 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
             waiting.extend(of_index.iter().filter(|shard| !shard.ready).map(ShardReadiness::message));
         }
         shards.extend(of_index);
+    }
+    if !app.is_log_reached() {
+        waiting.push("The log has not been reached yet".to_owned());
     }
     if waiting.is_empty() {
         let uploads_refused = app.source.write_failure().map(|failure| failure.to_string());
