@@ -7,9 +7,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vektonn_core::Position;
+use vektonn_core::{IndexId, Position};
 
-use crate::dto::IndexItem;
+use crate::dto::{ErrorBody, IndexItem, ShardDigest};
 use crate::request;
 
 /// Where `vektonn serve` and `vektonn demo` listen unless told otherwise.
@@ -216,11 +216,8 @@ impl Client {
         query: &impl Serialize,
         min_position: &Position,
     ) -> Result<Answer, ClientError> {
-        let mut request = self.request(Method::POST, &["api", "v1", "search", index.0, index.1])?.json(query);
-        if !min_position.is_empty() {
-            request = request.header(request::MIN_POSITION, min_position.to_string());
-        }
-        self.send(request).await
+        let request = self.request(Method::POST, &["api", "v1", "search", index.0, index.1])?.json(query);
+        self.send(self.at_least(request, min_position)).await
     }
 
     /// The indices of the server.
@@ -231,6 +228,25 @@ impl Client {
     /// `GET` of a path, given by its segments.
     pub(crate) async fn get(&self, path: &[&str]) -> Result<Answer, ClientError> {
         self.send(self.request(Method::GET, path)?).await
+    }
+
+    /// A digest of a shard, which first catches up with `min_position`.
+    pub(crate) async fn digest(
+        &self,
+        index: &IndexId,
+        shard: &str,
+        min_position: &Position,
+    ) -> Result<ShardDigest, ClientError> {
+        let path = ["api", "v1", "indices", &index.name, &index.version, "shards", shard, "digest"];
+        let request = self.at_least(self.request(Method::GET, &path)?, min_position);
+        self.send(request).await?.json()
+    }
+
+    fn at_least(&self, request: RequestBuilder, min_position: &Position) -> RequestBuilder {
+        if min_position.is_empty() {
+            return request;
+        }
+        request.header(request::MIN_POSITION, min_position.to_string())
     }
 
     /// A request to a path of these segments, which may hold any character.
@@ -273,11 +289,6 @@ impl Client {
 
 /// The messages of an error response; if it has none, its status and the start of its body.
 fn error_messages(status: StatusCode, url: &str, body: &str) -> Vec<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct ErrorBody {
-        error_messages: Vec<String>,
-    }
     match serde_json::from_str::<ErrorBody>(body) {
         Ok(error) if !error.error_messages.is_empty() => error.error_messages,
         _ => {

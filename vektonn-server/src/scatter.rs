@@ -119,7 +119,7 @@ fn some_of(parts: Vec<Result<Part, ApiError>>) -> Result<Vec<Part>, ApiError> {
 }
 
 /// A follower's shard, if it serves and has applied the log up to the position asked for.
-async fn serving(follower: &ShardFollower, terms: &Terms) -> Result<Arc<Shard>, ApiError> {
+pub(crate) async fn serving(follower: &ShardFollower, terms: &Terms) -> Result<Arc<Shard>, ApiError> {
     let (shard_id, index_id) = (follower.shard_id(), follower.index_id());
     if !follower.is_serving() {
         let state = follower.state();

@@ -176,6 +176,9 @@ pub(crate) struct ShardItem {
     pub(crate) bytes: u64,
     /// Records of the log that are not applied yet, at most.
     pub(crate) lag_records: u64,
+    /// For how long there have been any.
+    #[serde(default)]
+    pub(crate) lag_seconds: f64,
     /// Records that were skipped because they cannot be applied.
     pub(crate) bad_records: u64,
     /// What computes the distances.
@@ -183,4 +186,15 @@ pub(crate) struct ShardItem {
     /// The other processes that hold the shard; then only its state and its number of points are known here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) endpoints: Vec<String>,
+}
+
+/// A digest of what a shard holds, and of when.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ShardDigest {
+    /// What the shard had applied of the log, as in `X-Vektonn-Position`.
+    pub(crate) position: String,
+    pub(crate) data_points_count: u64,
+    /// The same for two shards that hold the same points, in hexadecimal.
+    pub(crate) digest: String,
 }
