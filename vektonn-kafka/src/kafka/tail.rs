@@ -176,7 +176,19 @@ impl KafkaTail {
             let offset = if *next == 0 { Offset::Beginning } else { Offset::Offset(to_i64(*next)) };
             list.add_partition_offset(name, 0, offset).map_err(storage_error)?;
         }
-        self.consumer.consumer().incremental_assign(&list).map_err(storage_error)
+        self.consumer.consumer().incremental_assign(&list).map_err(storage_error)?;
+        self.find_leaders(topics);
+        Ok(())
+    }
+
+    /// Lets the consumer learn about new topics now; by itself it would look for them a second or two later.
+    fn find_leaders(&self, topics: &[(String, u64)]) {
+        let topic = match topics {
+            [(name, _)] => Some(name.as_str()),
+            _ => None,
+        };
+        // Whether this works or not, it goes on looking.
+        let _ = self.consumer.consumer().client().fetch_metadata(topic, ASK_TIMEOUT);
     }
 
     fn stop(&self, topics: &[String]) -> Result<(), TailError> {
