@@ -17,6 +17,7 @@ use vektonn_core::sharding::TopicSelector;
 use super::cluster::{Cluster, pass_on_log};
 use super::fetch_budget::FetchShare;
 use super::gather::Gather;
+use super::inspect::inspect;
 use super::native::{BatchConsumer, End, Fetched};
 use super::topics::{Subscription, Topic, View};
 use crate::topic_table::matches_any;
@@ -242,6 +243,9 @@ impl KafkaTail {
         if lost.is_empty() {
             return Ok(());
         }
+        if self.are_others(&lost) {
+            return self.follow_changes();
+        }
         let names: Vec<&str> = lost.iter().map(String::as_str).collect();
         let ask = |end| self.cluster.list_offsets(&names, end, ASK_TIMEOUT);
         let (Ok(first), Ok(last)) = (ask(End::Earliest), ask(End::Latest)) else { return Ok(()) };
@@ -268,6 +272,25 @@ impl KafkaTail {
         let stop: Vec<String> = start.iter().map(|(name, _)| name.clone()).collect();
         self.stop(&stop)?;
         self.start(&start)
+    }
+}
+
+impl KafkaTail {
+    /// Whether any of the topics was created again. Tells the table.
+    fn are_others(&self, names: &[String]) -> bool {
+        let table = self.subscription.table();
+        let names = names.iter().cloned().collect();
+        let Ok(found) = inspect(&self.cluster, table, names, ASK_TIMEOUT) else { return false };
+        let mut any = false;
+        for (name, topic) in found {
+            if let Some(topic) = topic
+                && self.followed.get(&name).is_some_and(|followed| followed.id != topic.id)
+            {
+                table.learn(&name, topic);
+                any = true;
+            }
+        }
+        any
     }
 }
 
