@@ -24,7 +24,7 @@ use crate::topic_table::matches_any;
 use crate::{ResetReason, Tail, TailError, TailEvent};
 
 /// Messages taken from librdkafka at once.
-const BATCH_MESSAGES: usize = 2_048;
+const BATCH_MESSAGES: usize = 512;
 /// How long to wait for messages before looking for changes of the table.
 const WAIT_SLICE: Duration = Duration::from_millis(50);
 /// A question about a topic's ends.
