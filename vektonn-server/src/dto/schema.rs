@@ -67,20 +67,22 @@ pub(crate) enum Indices {
 }
 
 /// A data point to upload, or with `isDeleted` instead of a vector one to delete.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase", example = json!({
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({
     "attributes": [
         {"key": "id", "value": {"int64": 1}},
         {"key": "payload", "value": {"string": "sample data point"}}
     ],
     "vector": {"isSparse": false, "coordinates": [1.5, -2.25]}
 }))]
-#[expect(dead_code, reason = "describes input")]
 pub(crate) struct InputDataPoint {
     /// All attributes of the data source, of a deletion too.
-    attributes: Vec<Attribute>,
-    vector: Option<Vector>,
-    is_deleted: Option<bool>,
+    pub(crate) attributes: Vec<Attribute>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vector: Option<Vector>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) is_deleted: Option<bool>,
 }
 
 /// A search for the `k` nearest data points of each query vector.
