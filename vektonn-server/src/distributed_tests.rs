@@ -379,10 +379,17 @@ async fn processes_that_hold_the_same_are_told_from_others() {
     verify(&[&api.url]).await.unwrap();
     verify(&[&left.url, &right.url, &replica.url]).await.unwrap();
 
+    let without_splits = System { source: Arc::clone(&system.source), ..System::new() };
+    without_splits.write("indices/Places.L2/1.0.yaml", &INDEX.replace("splitAttributes: [Side]", ""));
+    let odd_right = without_splits.shard("Right").await;
+    let error = verify(&[&right.url, &odd_right.url]).await.unwrap_err();
+    assert!(error.to_string().contains("not all shards"), "{error}");
+
     let other = System::new();
     let other_right = other.shard("Right").await;
     let whole = other.start(Role::Whole).await;
     other.upload(&whole, &[(2, true, 2.0), (3, true, 3.5)]).await;
-    assert!(verify(&[&right.url, &other_right.url]).await.is_err());
+    let error = verify(&[&right.url, &other_right.url]).await.unwrap_err();
+    assert!(error.to_string().contains("follows another topic"), "{error}");
     assert!(verify(&["http://127.0.0.1:1"]).await.is_err());
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use vektonn_core::{IndexId, IndexMeta, Position};
+use vektonn_core::{IndexId, IndexMeta, Position, TopicPosition};
 use vektonn_index::shard::Shard;
 use vektonn_kafka::lifecycle::{ShardFollower, ShardState};
 use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
@@ -198,18 +198,23 @@ async fn compare(
     shard: &str,
     holders: &BTreeMap<String, Holder>,
 ) -> Result<(Vec<(String, ShardDigest)>, Verdict)> {
+    // Nobody is asked to wait before it is known that all follow the same log.
     let (mut digests, mut furthest) = (Vec::new(), Position::new());
     for attempt in 0..TRIES {
         if attempt > 0 {
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
         digests.clear();
+        let wanted = furthest.clone();
         for (place, holder) in holders {
-            let digest = holder.digest(index, shard, &furthest).await.with_context(|| place.clone())?;
+            let digest = holder.digest(index, shard, &wanted).await.with_context(|| place.clone())?;
             let position: Position = digest
                 .position
                 .parse()
                 .with_context(|| format!("{place} answered an unreadable position"))?;
+            if let Some(topic) = different_topic(&position, &furthest) {
+                bail!("{place} follows another topic of the name {topic} than the processes before it");
+            }
             furthest.merge_max(&position);
             digests.push((place.clone(), digest));
         }
@@ -219,4 +224,12 @@ async fn compare(
         }
     }
     Ok((digests, Verdict::NotComparable))
+}
+
+/// A topic that was deleted and made again between two positions, or is of another log.
+fn different_topic<'a>(one: &'a Position, other: &Position) -> Option<&'a str> {
+    let differs = |(topic, at): &(&str, TopicPosition)| {
+        other.get(topic).is_some_and(|other| other.topic_id != at.topic_id)
+    };
+    one.iter().find(differs).map(|(topic, _)| topic)
 }
