@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::checks::FEATURES;
 use crate::shell::{cargo, run, target_dir};
 
 /// With which optimisation the binary under test is built.
@@ -49,7 +50,7 @@ pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     command.args(["build", "--bin", "vektonn"]);
     match profile {
         // The packages and features of `cargo test` in checks.rs, so that its artifacts are taken.
-        Profile::Dev => command.args(["--workspace", "--all-features"]),
+        Profile::Dev => command.args(["--workspace", "--features", FEATURES]),
         Profile::Release => command.arg("--release"),
     };
     run(&mut command)?;

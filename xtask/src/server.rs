@@ -1,6 +1,6 @@
 //! The server as a child process: started on a free port of 127.0.0.1, ended by its own process id.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -15,12 +15,23 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const LOG_LINES_SHOWN: usize = 5;
 
+/// What a process does, and where its data source is.
+#[derive(Clone)]
+pub(crate) enum Role {
+    /// Everything, with an embedded data source in this directory.
+    Serve { data: PathBuf },
+    /// Uploads to Kafka and searches in other processes.
+    Api { bootstrap_servers: String },
+    /// Holds a shard of an index, by name and version of the index and id of the shard.
+    IndexShard { bootstrap_servers: String, index: (String, String), shard: String },
+}
+
 /// How to start a server; may be used again for a restart.
 #[derive(Clone)]
 pub(crate) struct Launch {
     binary: PathBuf,
     config: PathBuf,
-    data: PathBuf,
+    role: Role,
     log: PathBuf,
     /// A program and its arguments that start the server, such as strace.
     wrapper: Vec<OsString>,
@@ -29,8 +40,13 @@ pub(crate) struct Launch {
 impl Launch {
     /// `config` is a configuration directory, `data` the embedded data source's; the log is appended to `log`.
     pub(crate) fn new(binary: &Path, config: &Path, data: &Path, log: &Path) -> Self {
+        Self::of(binary, Role::Serve { data: data.to_path_buf() }, config, log)
+    }
+
+    /// The same for any role.
+    pub(crate) fn of(binary: &Path, role: Role, config: &Path, log: &Path) -> Self {
         let path = Path::to_path_buf;
-        Self { binary: path(binary), config: path(config), data: path(data), log: path(log), wrapper: vec![] }
+        Self { binary: path(binary), config: path(config), role, log: path(log), wrapper: vec![] }
     }
 
     /// The same, started through another program.
@@ -44,7 +60,7 @@ impl Launch {
 
     /// The same on another data directory.
     pub(crate) fn with_data(&self, data: &Path) -> Self {
-        Self { data: data.to_path_buf(), ..self.clone() }
+        Self { role: Role::Serve { data: data.to_path_buf() }, ..self.clone() }
     }
 
     /// Starts the server and waits until `/readyz` answers 200.
@@ -76,9 +92,32 @@ impl Launch {
     fn command(&self, port: u16) -> Command {
         let mut words = self.wrapper.iter().cloned().chain([OsString::from(&self.binary)]);
         let mut command = Command::new(words.next().unwrap_or_default());
-        command.args(words).arg("serve").arg("--config").arg(&self.config).arg("--data").arg(&self.data);
+        command.args(words).args(self.role.arguments()).arg("--config").arg(&self.config);
         command.args(["--port", &port.to_string()]);
         command
+    }
+}
+
+impl Role {
+    /// The subcommand and its options.
+    fn arguments(&self) -> Vec<&OsStr> {
+        const KAFKA: &str = "--kafka-bootstrap-servers";
+        match self {
+            Self::Serve { data } => vec!["serve".as_ref(), "--data".as_ref(), data.as_ref()],
+            Self::Api { bootstrap_servers } => {
+                vec!["api".as_ref(), KAFKA.as_ref(), bootstrap_servers.as_ref()]
+            }
+            Self::IndexShard { bootstrap_servers, index: (name, version), shard } => {
+                let options = [
+                    (KAFKA, bootstrap_servers),
+                    ("--index-name", name),
+                    ("--index-version", version),
+                    ("--shard-id", shard),
+                ];
+                let options = options.into_iter().flat_map(|(option, value)| [option, value.as_str()]);
+                ["index-shard"].into_iter().chain(options).map(OsStr::new).collect()
+            }
+        }
     }
 }
 
@@ -94,6 +133,11 @@ impl Server {
     /// Such as `http://127.0.0.1:40123`.
     pub(crate) fn base_url(&self) -> &str {
         &self.base_url
+    }
+
+    /// Such as `127.0.0.1:40123`.
+    pub(crate) fn address(&self) -> &str {
+        self.base_url.trim_start_matches("http://")
     }
 
     /// The process id.
