@@ -309,6 +309,19 @@ fn a_data_source_that_fails_for_a_while_is_followed_again() {
 }
 
 #[test]
+fn a_shard_stops_while_its_data_source_does_not_answer_or_fails() {
+    for trouble in [Trouble::NeverAnswers, Trouble::Fails] {
+        let source = Troubled::new();
+        source.set(trouble);
+        let follower = follow("All", &source);
+        std::thread::sleep(Duration::from_millis(20));
+        // Waits for the thread: hangs if that does not end.
+        follower.stop();
+        assert_eq!(follower.state(), ShardState::Stopping);
+    }
+}
+
+#[test]
 fn a_data_source_that_fails_at_start_is_tried_again() {
     let source = Troubled::new();
     append(&source, points(0..10, 1.0));
@@ -371,6 +384,7 @@ enum Trouble {
     Fails = 2,
     Panics = 3,
     Silent = 4,
+    NeverAnswers = 5,
 }
 
 /// A data source whose tails misbehave on demand.
@@ -413,6 +427,9 @@ impl DataSource for Troubled {
     fn high_watermarks(&self, selectors: &[TopicSelector]) -> BoxFuture<'_, Result<Position, TailError>> {
         if has(&self.trouble, Trouble::Fails) {
             return Box::pin(std::future::ready(Err(TailError::Storage { why: "trouble".to_owned() })));
+        }
+        if has(&self.trouble, Trouble::NeverAnswers) {
+            return Box::pin(std::future::pending());
         }
         self.memory.high_watermarks(selectors)
     }

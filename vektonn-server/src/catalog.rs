@@ -31,10 +31,11 @@ pub(crate) struct Catalog {
 /// What is wrong with a configuration directory.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CatalogError {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{}: {source}", file.display())]
-    Meta { file: PathBuf, source: Box<MetaError> },
+    // Not named `source`: these messages are whole, and a chain would repeat the end of them.
+    #[error("cannot read {}: {error}", path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("{}: {error}", file.display())]
+    Meta { file: PathBuf, error: Box<MetaError> },
     #[error("{}: there is no data source '{}' of version '{}' (expected {})", file.display(), id.name, id.version, expected.display())]
     NoDataSource { file: PathBuf, id: DataSourceId, expected: PathBuf },
     #[error("{} and {} describe the same thing: keep one of them", first.display(), second.display())]
@@ -66,8 +67,8 @@ struct Reading<'a> {
 }
 
 impl CatalogError {
-    fn meta(file: &Path, source: MetaError) -> Self {
-        Self::Meta { file: file.to_owned(), source: Box::new(source) }
+    fn meta(file: &Path, error: MetaError) -> Self {
+        Self::Meta { file: file.to_owned(), error: Box::new(error) }
     }
 }
 
@@ -245,7 +246,7 @@ fn yaml_files(directory: &Path) -> Result<BTreeMap<(String, String), PathBuf>, C
 
 /// The paths in a directory, sorted.
 fn entries(directory: &Path) -> Result<Vec<PathBuf>, CatalogError> {
-    let wrong = |source| CatalogError::Read { path: directory.to_owned(), source };
+    let wrong = |error| CatalogError::Read { path: directory.to_owned(), error };
     let paths: io::Result<Vec<_>> =
         fs::read_dir(directory).map_err(wrong)?.map(|entry| entry.map(|entry| entry.path())).collect();
     let mut paths = paths.map_err(wrong)?;
@@ -254,5 +255,5 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, CatalogError> {
 }
 
 fn read(file: &Path) -> Result<String, CatalogError> {
-    fs::read_to_string(file).map_err(|source| CatalogError::Read { path: file.to_owned(), source })
+    fs::read_to_string(file).map_err(|error| CatalogError::Read { path: file.to_owned(), error })
 }

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Command;
 
 use common::{Server, vektonn};
 
@@ -25,12 +26,15 @@ fn config(files: &[(&str, &str)]) -> tempfile::TempDir {
     directory
 }
 
-/// Starts a server that must fail; its one line on standard error, after log lines.
 fn failure(config: &Path, data: &Path, port: &str) -> String {
-    let serve =
-        vektonn(&["serve", "--port", port, "--config"]).arg(config).arg("--data").arg(data).output().unwrap();
-    assert!(!serve.status.success());
-    let stderr = String::from_utf8(serve.stderr).unwrap();
+    line_of(vektonn(&["serve", "--port", port, "--config"]).arg(config).arg("--data").arg(data))
+}
+
+/// Starts a server that must fail; its one line on standard error, after log lines.
+fn line_of(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    let stderr = String::from_utf8(output.stderr).unwrap();
     let lines: Vec<_> = stderr.lines().filter(|line| line.starts_with("vektonn: ")).collect();
     assert_eq!(lines.len(), 1, "{stderr}");
     assert_eq!(stderr.lines().last(), Some(lines[0]), "it is the last line: {stderr}");
@@ -120,4 +124,35 @@ fn a_wrong_argument_is_explained() {
     let output = vektonn(&["serve", "--port", "many"]).output().unwrap();
     assert!(!output.status.success());
     assert!(String::from_utf8(output.stderr).unwrap().contains("invalid value 'many' for '--port"));
+}
+
+/// A role that needs Kafka, with a cluster that nobody can reach.
+#[cfg(feature = "kafka")]
+fn with_kafka(role: &[&str], config: &Path) -> Command {
+    let mut command = vektonn(role);
+    command.args(["--port", "0", "--kafka-bootstrap-servers", "127.0.0.1:1", "--config"]).arg(config);
+    command
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn roles_that_lack_something() {
+    let config = config(&[(SOURCE_FILE, SOURCE), (INDEX_FILE, INDEX)]);
+    let config = config.path();
+    let shard = ["index-shard", "--index-name", "Index", "--index-version", "1.0", "--shard-id"];
+    let shard = |id: &'static str| [&shard[..], &[id]].concat();
+
+    let line = line_of(&mut with_kafka(&["api"], config));
+    assert!(line.contains("index-shards-topology.yaml: No such file or directory"), "{line}");
+    assert_eq!(line.matches("os error").count(), 1, "{line}");
+    let line = line_of(&mut with_kafka(&shard("Every"), config));
+    assert!(line.contains("has no shard 'Every', but All"), "{line}");
+    for role in [vec!["api"], shard("All")] {
+        let line = line_of(vektonn(&role).args(["--port", "0", "--config"]).arg(config));
+        assert!(line.contains("VEKTONN_KAFKA_BOOTSTRAP_SERVERS"), "{line}");
+        let line = line_of(with_kafka(&role, config).env("VEKTONN_KAFKA_PROPERTY_ACKS", "1"));
+        assert!(line.contains("'acks' cannot be set"), "{line}");
+        let line = line_of(with_kafka(&role, config).env("VEKTONN_KAFKA_PROPERTY_NO_SUCH_THING", "1"));
+        assert!(line.contains("no.such.thing"), "{line}");
+    }
 }

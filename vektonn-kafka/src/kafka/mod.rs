@@ -59,7 +59,16 @@ pub struct KafkaDataSource {
     topics: Arc<Topics>,
     budget: FetchBudget,
     /// Where appends go on when their futures are dropped.
-    runtime: Option<Runtime>,
+    _runtime: BackgroundRuntime,
+}
+
+/// May be dropped where waiting is not allowed, for it does not wait for what runs on it.
+struct BackgroundRuntime(Option<Runtime>);
+
+impl Drop for BackgroundRuntime {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 impl KafkaDataSource {
@@ -77,8 +86,10 @@ impl KafkaDataSource {
             .enable_all()
             .build()
             .map_err(error)?;
+        let handle = runtime.handle().clone();
+        let runtime = BackgroundRuntime(Some(runtime));
         let budget = FetchBudget::new(options.fetch_queue_bytes);
-        let cluster = Arc::new(Cluster::new(options, runtime.handle().clone())?);
+        let cluster = Arc::new(Cluster::new(options, handle)?);
         let sender = Sender::new(cluster.options().clone(), cluster.last_error().clone())?;
         let topics = Arc::new(Topics::default());
         let watcher = Watcher { topics: Arc::clone(&topics), cluster: Arc::clone(&cluster) };
@@ -87,7 +98,7 @@ impl KafkaDataSource {
             .spawn(move || watcher.run())
             .map_err(error)?;
         let appender = Arc::new(Appender::new(Arc::clone(&cluster), Arc::clone(&topics), sender));
-        Ok(Self { appender, cluster, topics, budget, runtime: Some(runtime) })
+        Ok(Self { appender, cluster, topics, budget, _runtime: runtime })
     }
 }
 
@@ -96,10 +107,6 @@ impl Drop for KafkaDataSource {
         self.topics.close();
         self.appender.sender.flush(self.cluster.options().request_timeout);
         // The watcher ends by itself, after the question it is just asking and the last tail.
-        if let Some(runtime) = self.runtime.take() {
-            // Dropping it would wait, which is not allowed everywhere.
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -240,7 +240,7 @@ impl Following {
     fn follow(&self, shard: Arc<Shard>) {
         let mut build = Build::new(shard, true);
         let mut last_failure = None;
-        loop {
+        while !self.shared.is_stopping() {
             match self.follow_tail(&mut build) {
                 End::Stopped => return,
                 End::Full(error) => {
@@ -370,12 +370,17 @@ impl Following {
         self.shared.set_ready();
     }
 
-    fn high_watermarks(&self) -> Result<Position, TailError> {
+    fn high_watermarks(&self) -> Result<Position, End> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| TailError::Storage { why: format!("cannot start a runtime: {e}") })?;
-        runtime.block_on(self.source.high_watermarks(&self.selectors))
+        runtime.block_on(async {
+            tokio::select! {
+                answer = self.source.high_watermarks(&self.selectors) => Ok(answer?),
+                () = self.shared.stopping() => Err(End::Stopped),
+            }
+        })
     }
 
     /// Waits, but not longer than until it is to stop.

@@ -114,7 +114,6 @@ pub(super) struct Shared {
     /// Odd while the serving shard and its position change; goes up with each change.
     changes: AtomicU64,
     was_ready: AtomicBool,
-    stop: AtomicBool,
 }
 
 /// The serving shard and its position change while this lives.
@@ -136,7 +135,6 @@ impl Shared {
             bad: Mutex::default(),
             changes: AtomicU64::new(0),
             was_ready: AtomicBool::new(false),
-            stop: AtomicBool::new(false),
         }
     }
 
@@ -174,12 +172,17 @@ impl Shared {
     }
 
     pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Release);
         self.set_state(ShardState::Stopping);
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        *self.state.borrow() == ShardState::Stopping
+    }
+
+    /// Waits until the shard is stopping.
+    pub(super) async fn stopping(&self) {
+        // The sender lives as long as we do.
+        let _ = self.state.subscribe().wait_for(|state| *state == ShardState::Stopping).await;
     }
 }
 
