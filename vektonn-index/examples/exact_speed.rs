@@ -2,7 +2,7 @@
 //!
 //! `exact_speed BASE QUERIES METRIC [SECONDS]`, where files are u8bin or fbin (u32 count, u32 dimension, coordinates as u8
 //! or f32) and the metric is L2, IP or cosine. Reads lines of `single` or `batch` from the standard input, if there are
-//! any, answers each with a measurement, and so can be interleaved with others by a script.
+//! any, answers each with queries per second of time and of processor time, and so can be interleaved with others by a script.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::io::BufRead;
@@ -23,6 +23,13 @@ fn read(path: &str) -> (usize, Vec<f32>) {
         bytes[8..].as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x)).collect()
     };
     (dimension, values)
+}
+
+/// What this process has used, by Linux's count of hundredths of a second; NaN elsewhere.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().unwrap_or(f64::NAN)).sum::<f64>() / 100.0
 }
 
 fn main() {
@@ -57,7 +64,7 @@ fn main() {
     for line in std::io::stdin().lock().lines() {
         let line = line.unwrap();
         let (mut count, mut at) = (0, 0);
-        let started = Instant::now();
+        let (started, cpu) = (Instant::now(), cpu_seconds());
         while started.elapsed() < Duration::from_secs_f64(seconds) {
             let together = if line == "single" { 1 } else { 256 };
             let first = at % (queries.len() / dimension - together + 1);
@@ -71,6 +78,7 @@ fn main() {
             count += together;
             at += together;
         }
-        println!("{:.1}", f64::from(count as u32) / started.elapsed().as_secs_f64());
+        let per_second = |seconds: f64| count as f64 / seconds;
+        println!("{:.1} {:.1}", per_second(started.elapsed().as_secs_f64()), per_second(cpu_seconds() - cpu));
     }
 }
