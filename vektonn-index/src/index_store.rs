@@ -308,8 +308,7 @@ impl<Id: Ord + Hash, Payload> View<'_, Id, Payload> {
 
     /// All points, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Hit<'_, Id, Payload>> {
-        let at = self.at();
-        at.reader.slots().filter_map(move |slot| at.hit(slot, 0.0))
+        self.at().into_hits()
     }
 
     fn at(&self) -> At<'_, Id, Payload> {
@@ -366,6 +365,11 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
     pub(crate) fn hit(&self, slot: u32, distance: f32) -> Option<Hit<'v, Id, Payload>> {
         let Entry { id, payload } = self.reader.entry(slot)?;
         Some(Hit { distance, id, payload, reader: self.reader, slot })
+    }
+
+    /// All live points, in no particular order.
+    pub(crate) fn into_hits(self) -> impl Iterator<Item = Hit<'v, Id, Payload>> {
+        self.reader.slots().filter_map(move |slot| self.hit(slot, 0.0))
     }
 
     fn search(

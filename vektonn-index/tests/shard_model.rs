@@ -110,21 +110,17 @@ fn agree(algorithm: &str, sparse: bool, steps: Vec<Step>) -> Result<(), TestCase
             Step::Apply(changes) => {
                 let is_mine = |key: &Key| meta.shards()["Mine"].takes(&attributes(*key));
                 let elsewhere = changes.iter().filter(|(key, _)| !is_mine(key)).count();
-                let changes = changes.into_iter().map(|(key, coordinates)| {
-                    let mut attributes = attributes(key);
-                    match coordinates {
-                        Some(coordinates) => {
-                            attributes.insert(0, Attribute::new("note", note(&coordinates)));
-                            let point = DataPoint { attributes, vector: vector(sparse, &coordinates) };
-                            if is_mine(&key) {
-                                model.insert(key, coordinates);
-                            }
-                            Change::Upsert(point)
+                let changes = changes.into_iter().map(|(key, coordinates)| match coordinates {
+                    Some(coordinates) => {
+                        let change = upsert(key, sparse, &coordinates);
+                        if is_mine(&key) {
+                            model.insert(key, coordinates);
                         }
-                        None => {
-                            model.remove(&key);
-                            Change::Delete(Tombstone { permanent_attributes: attributes })
-                        }
+                        change
+                    }
+                    None => {
+                        model.remove(&key);
+                        Change::Delete(Tombstone { permanent_attributes: attributes(key) })
                     }
                 });
                 let changes: Vec<_> = changes.collect();
@@ -152,7 +148,39 @@ fn agree(algorithm: &str, sparse: bool, steps: Vec<Step>) -> Result<(), TestCase
             }
         }
     }
+    let upserts = model.iter().rev().map(|(key, coordinates)| upsert(*key, sparse, coordinates)).collect();
+    let rebuilt = Shard::new(meta, "Mine").unwrap();
+    rebuilt.apply(upserts).unwrap();
+    prop_assert_eq!(shard.snapshot().digest(), rebuilt.snapshot().digest());
     Ok(())
+}
+
+fn upsert(key: Key, sparse: bool, coordinates: &[f64]) -> Change {
+    let mut attributes = attributes(key);
+    attributes.insert(0, Attribute::new("note", note(coordinates)));
+    Change::Upsert(DataPoint { attributes, vector: vector(sparse, coordinates) })
+}
+
+#[test]
+fn a_digest_shows_every_difference() {
+    let digest_of = |points: &[(Key, [f64; DIMENSION])]| {
+        let shard = Shard::new(meta("FaissIndex.L2", false), "Mine").unwrap();
+        let mut upserts: Vec<_> =
+            points.iter().map(|(key, coordinates)| upsert(*key, false, coordinates)).collect();
+        upserts.retain(|change| shard.meta().shards()["Mine"].takes(change.attributes()));
+        assert!(!upserts.is_empty());
+        shard.apply(upserts).unwrap();
+        shard.snapshot().digest()
+    };
+    let key = (2..100)
+        .map(|id| (id, true, "navy"))
+        .find(|key| meta("FaissIndex.L2", false).shards()["Mine"].takes(&attributes(*key)));
+    let (id, red, blue) = key.unwrap();
+    let one = digest_of(&[((id, red, blue), [1.0, 0.0, 0.0, 0.0])]);
+    assert_eq!(one.points, 1);
+    assert_eq!(one, digest_of(&[((id, red, blue), [1.0, 0.0, 0.0, 0.0])]));
+    assert_ne!(one, digest_of(&[((id, red, blue), [0.0, 1.0, 0.0, 0.0])]));
+    assert_ne!(one, digest_of(&[((id, red, "azure"), [1.0, 0.0, 0.0, 0.0])]));
 }
 
 /// The results must be the first `k` of all matching points, sorted by (distance, id bytes, split bytes).

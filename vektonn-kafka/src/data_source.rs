@@ -16,8 +16,8 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A set of durable, compacted logs, one per topic.
 ///
 /// A topic comes into being with its first record and gets an id that no other topic ever has. Its records
-/// have ascending offsets, which are never used again; of every key only the latest record is kept, so that
-/// there are gaps. A record without a value is a tombstone: it says that its key is gone, and is itself
+/// have ascending offsets, which are never used again; of every key only the latest record is kept, sooner or
+/// later, so that there are gaps. A record without a value is a tombstone: it says that its key is gone, and is itself
 /// removed some time later.
 pub trait DataSource: Send + Sync {
     /// Appends the records, in their order, each to its topic. Of several records of one key the last wins.

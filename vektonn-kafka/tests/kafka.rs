@@ -20,8 +20,11 @@ use vektonn_kafka::{
     TailEvent,
 };
 
+/// Key and value, null or not.
+type Pair = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// All of a topic's partition 0, as a program without any of our settings reads it.
-fn read_plainly(servers: &str, topic: &str, records: usize) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+fn read_plainly(servers: &str, topic: &str, records: usize) -> Vec<Pair> {
     let consumer: BaseConsumer =
         ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "test").create().unwrap();
     let mut list = TopicPartitionList::new();
@@ -140,7 +143,7 @@ fn a_topic_that_is_deleted_and_created_again_is_read_anew() {
     reader.read_until(&second);
     assert_eq!((reader.line(&a), reader.line(&b)), ("3=z".to_owned(), "1=other 2=other".to_owned()));
     let told: Vec<_> = reader.resets.iter().map(|(topic, _)| topic.clone()).collect();
-    assert_eq!(told, [a.clone()], "{:?}", reader.resets);
+    assert_eq!(told, std::slice::from_ref(&a), "{:?}", reader.resets);
     assert!(matches!(
         &reader.resets[0].1,
         ResetReason::TopicRecreated { read, .. } | ResetReason::TopicGone { read } if *read == old.topic_id

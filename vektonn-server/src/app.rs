@@ -91,12 +91,12 @@ pub(crate) enum Role {
 
 /// The routes of a role.
 pub(crate) fn router(app: Arc<App>, role: &Role) -> Router {
+    const SHARD: &str = "/api/v1/indices/{name}/{version}/shards/{shard}";
     let routes = match role {
-        Role::Whole => {
-            whole_index_routes().merge(shard_routes("/api/v1/indices/{name}/{version}/shards/{shard}"))
-        }
+        Role::Whole => whole_index_routes().merge(shard_routes(SHARD)),
         Role::Api => whole_index_routes(),
-        Role::IndexShard { .. } => shard_routes("/api/v1"),
+        // Bare as in the published process, and as in a process that holds several.
+        Role::IndexShard { .. } => shard_routes("/api/v1").merge(shard_routes(SHARD)),
     };
     let routes = routes
         .route("/api/v1/indices", get(list::indices))
@@ -133,6 +133,7 @@ fn shard_routes(base: &str) -> Router<Arc<App>> {
         .route(&format!("{base}/search"), get(shards::search).post(shards::search))
         .route(&format!("{base}/info"), get(shards::info))
         .route(&format!("{base}/probe"), get(shards::probe))
+        .route(&format!("{base}/digest"), get(shards::digest))
 }
 
 /// Lets a request in, unless too many are running.

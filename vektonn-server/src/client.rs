@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use vektonn_core::Position;
+use vektonn_core::{DataPoint, FoundDataPoint, IndexId, Position, SearchQuery, Vector};
 
-use crate::dto::IndexItem;
+use crate::dto::{self, ErrorBody, IndexItem, ShardDigest};
 use crate::request;
 
 /// Where `vektonn serve` and `vektonn demo` listen unless told otherwise.
@@ -20,113 +20,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 const ERROR_BODY_CHARS_MAX: usize = 500;
 
-/// A named value of a data point, as in JSON: `{"key": "Id", "value": {"int64": 7}}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Attribute {
-    pub(crate) key: String,
-    pub(crate) value: AttributeValue,
+/// A query for the `k` nearest data points of each vector in all splits, without their vectors.
+pub(crate) fn nearest(query_vectors: Vec<Vector>, k: usize) -> SearchQuery {
+    SearchQuery { split_filter: Vec::new(), query_vectors, k, retrieve_vectors: false }
 }
 
-impl Attribute {
-    pub(crate) fn int64(key: &str, value: i64) -> Self {
-        Self { key: key.to_owned(), value: AttributeValue::Int64(value) }
-    }
-
-    pub(crate) fn string(key: &str, value: &str) -> Self {
-        Self { key: key.to_owned(), value: AttributeValue::String(value.to_owned()) }
-    }
-}
-
-/// The value of an attribute.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum AttributeValue {
-    String(String),
-    Guid(String),
-    Bool(bool),
-    Int64(i64),
-    Float64(f64),
-    DateTime(String),
-}
-
-impl fmt::Display for AttributeValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::String(text) | Self::Guid(text) | Self::DateTime(text) => f.write_str(text),
-            Self::Bool(value) => value.fmt(f),
-            Self::Int64(value) => value.fmt(f),
-            Self::Float64(value) => value.fmt(f),
-        }
-    }
-}
-
-/// A dense vector, or with indices a sparse one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Vector {
-    pub(crate) is_sparse: bool,
-    pub(crate) coordinates: Vec<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) coordinate_indices: Option<Vec<u32>>,
-}
-
-impl Vector {
-    pub(crate) fn dense(coordinates: Vec<f64>) -> Self {
-        Self { is_sparse: false, coordinates, coordinate_indices: None }
-    }
-
-    /// A sparse vector of pairs (dimension, coordinate).
-    pub(crate) fn sparse(pairs: impl IntoIterator<Item = (u32, f64)>) -> Self {
-        let (indices, coordinates) = pairs.into_iter().unzip();
-        Self { is_sparse: true, coordinates, coordinate_indices: Some(indices) }
-    }
-}
-
-/// A data point to upload.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Point {
-    pub(crate) attributes: Vec<Attribute>,
-    pub(crate) vector: Vector,
-}
-
-/// What to search for.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Query {
-    /// Values of split attributes; none searches all splits.
-    pub(crate) split_filter: Vec<Attribute>,
-    pub(crate) query_vectors: Vec<Vector>,
-    pub(crate) k: usize,
-    pub(crate) retrieve_vectors: bool,
-}
-
-impl Query {
-    /// The `k` nearest data points of each vector, without their vectors.
-    pub(crate) fn nearest(query_vectors: Vec<Vector>, k: usize) -> Self {
-        Self { split_filter: Vec::new(), query_vectors, k, retrieve_vectors: false }
-    }
-}
-
-/// The answer to one query vector.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct SearchResult {
-    pub(crate) nearest_data_points: Vec<Found>,
-}
-
-/// A data point that was found.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Found {
-    pub(crate) vector: Option<Vector>,
-    pub(crate) attributes: Vec<Attribute>,
-    pub(crate) distance: f64,
-}
-
-impl Found {
-    /// The value of an attribute as text; empty if the point has no such attribute.
-    pub(crate) fn text(&self, key: &str) -> String {
-        self.attributes.iter().find(|it| it.key == key).map(|it| it.value.to_string()).unwrap_or_default()
-    }
+/// The value of an attribute as text; empty if the point has no such attribute.
+pub(crate) fn text_of(found: &FoundDataPoint, key: &str) -> String {
+    found.attributes.iter().find(|it| it.key == key).map(|it| it.value.to_string()).unwrap_or_default()
 }
 
 /// Why a request was not answered with what was asked for.
@@ -161,6 +62,11 @@ impl Answer {
     /// The body, read as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         serde_json::from_str(&self.text).map_err(|error| self.unreadable(&error))
+    }
+
+    /// The body, read as the answer to a search: the data points found for each query vector.
+    pub(crate) fn found(&self) -> Result<Vec<Vec<FoundDataPoint>>, ClientError> {
+        dto::parse_search_results(self.text.as_bytes()).map_err(|error| self.unreadable(&error))
     }
 
     fn position(&self) -> Result<Position, ClientError> {
@@ -209,18 +115,36 @@ impl Client {
         self.send(request).await?.position()
     }
 
+    /// Uploads data points, as [`upload`](Self::upload).
+    pub(crate) async fn upload_points(
+        &self,
+        data_source: (&str, &str),
+        points: &[DataPoint],
+    ) -> Result<Position, ClientError> {
+        let points: Vec<_> = points.iter().cloned().map(dto::InputDataPoint::from).collect();
+        let request = self.request(Method::POST, &["api", "v1", "upload", data_source.0, data_source.1])?;
+        self.send(request.json(&points)).await?.position()
+    }
+
     /// Searches an index, which first catches up with `min_position`.
     pub(crate) async fn search(
+        &self,
+        index: (&str, &str),
+        query: &SearchQuery,
+        min_position: &Position,
+    ) -> Result<Vec<Vec<FoundDataPoint>>, ClientError> {
+        self.search_json(index, &dto::SearchQuery::from(query.clone()), min_position).await?.found()
+    }
+
+    /// Searches an index by any JSON.
+    pub(crate) async fn search_json(
         &self,
         index: (&str, &str),
         query: &impl Serialize,
         min_position: &Position,
     ) -> Result<Answer, ClientError> {
-        let mut request = self.request(Method::POST, &["api", "v1", "search", index.0, index.1])?.json(query);
-        if !min_position.is_empty() {
-            request = request.header(request::MIN_POSITION, min_position.to_string());
-        }
-        self.send(request).await
+        let request = self.request(Method::POST, &["api", "v1", "search", index.0, index.1])?.json(query);
+        self.send(self.at_least(request, min_position)).await
     }
 
     /// The indices of the server.
@@ -231,6 +155,25 @@ impl Client {
     /// `GET` of a path, given by its segments.
     pub(crate) async fn get(&self, path: &[&str]) -> Result<Answer, ClientError> {
         self.send(self.request(Method::GET, path)?).await
+    }
+
+    /// A digest of a shard, which first catches up with `min_position`.
+    pub(crate) async fn digest(
+        &self,
+        index: &IndexId,
+        shard: &str,
+        min_position: &Position,
+    ) -> Result<ShardDigest, ClientError> {
+        let path = ["api", "v1", "indices", &index.name, &index.version, "shards", shard, "digest"];
+        let request = self.at_least(self.request(Method::GET, &path)?, min_position);
+        self.send(request).await?.json()
+    }
+
+    fn at_least(&self, request: RequestBuilder, min_position: &Position) -> RequestBuilder {
+        if min_position.is_empty() {
+            return request;
+        }
+        request.header(request::MIN_POSITION, min_position.to_string())
     }
 
     /// A request to a path of these segments, which may hold any character.
@@ -273,11 +216,6 @@ impl Client {
 
 /// The messages of an error response; if it has none, its status and the start of its body.
 fn error_messages(status: StatusCode, url: &str, body: &str) -> Vec<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct ErrorBody {
-        error_messages: Vec<String>,
-    }
     match serde_json::from_str::<ErrorBody>(body) {
         Ok(error) if !error.error_messages.is_empty() => error.error_messages,
         _ => {
@@ -296,7 +234,9 @@ pub(crate) mod testing {
 
     use tempfile::TempDir;
 
-    use super::{Client, Query, Vector};
+    use vektonn_core::Vector;
+
+    use super::{Client, nearest};
     use crate::app::Role;
     use crate::limits::Limits;
     use crate::server::{self, RunningServer, ServeOptions, SourceOptions};
@@ -360,7 +300,7 @@ shardsById: {All: {}}";
             let points: Vec<String> = (1..=count).map(place).collect();
             let client = self.client();
             let written = client.upload(("Places", "1.0"), format!("[{}]", points.join(","))).await.unwrap();
-            let query = Query::nearest(vec![Vector::dense(vec![0.0, 0.0])], 1);
+            let query = nearest(vec![Vector::dense([0.0, 0.0])], 1);
             client.search(("Places.L2", "1.0"), &query, &written).await.unwrap();
         }
 
@@ -420,19 +360,5 @@ mod tests {
             error.starts_with(&format!("no Vektonn server answers at {url}")) && !error.contains('\n'),
             "{error}"
         );
-    }
-
-    #[test]
-    fn values_are_written_as_the_api_takes_them() {
-        let point = Point {
-            attributes: vec![Attribute::int64("Id", 7), Attribute::string("Name", "x")],
-            vector: Vector::sparse([(3, 0.5)]),
-        };
-        let json = serde_json::to_string(&point).unwrap();
-        let expected = concat!(
-            r#"{"attributes":[{"key":"Id","value":{"int64":7}},{"key":"Name","value":{"string":"x"}}],"#,
-            r#""vector":{"isSparse":true,"coordinates":[0.5],"coordinateIndices":[3]}}"#
-        );
-        assert_eq!(json, expected);
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -15,6 +16,7 @@ use vektonn_core::IndexId;
 use vektonn_kafka::{DataSource, MemoryDataSource};
 
 use crate::app::Role;
+use crate::cli::verify::VerifyArgs;
 use crate::limits::Limits;
 use crate::server::{self, RunningServer, ServeOptions, SourceOptions};
 
@@ -353,4 +355,41 @@ async fn configuration_files_are_picked_up_while_serving() {
     system.eventually("a version goes", async || listed().await.as_array().unwrap().len() == 1).await;
     assert_eq!(system.post(&whole, "api/v1/search/Places.L2/2.0", &query(1)).await.status(), 404);
     whole.running.shutdown().await;
+}
+
+#[derive(clap::Parser)]
+struct VerifyCommand {
+    #[command(flatten)]
+    args: VerifyArgs,
+}
+
+async fn verify(args: &[&str]) -> anyhow::Result<()> {
+    let command = VerifyCommand::parse_from([&["verify"], args].concat());
+    crate::cli::verify::run(command.args).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_hold_the_same_are_told_from_others() {
+    let system = System::new();
+    let (api, left, right) = system.distributed().await;
+    let replica = system.shard("Right").await;
+    let position = system.upload(&api, &[(1, false, 1.0), (2, true, 2.0), (3, true, 3.0)]).await;
+    system.upload(&api, &[(3, true, 4.0)]).await;
+    assert_eq!(system.search_at(&api, &query(5), &position).await.status(), 200);
+    verify(&[&api.url]).await.unwrap();
+    verify(&[&left.url, &right.url, &replica.url]).await.unwrap();
+
+    let without_splits = System { source: Arc::clone(&system.source), ..System::new() };
+    without_splits.write("indices/Places.L2/1.0.yaml", &INDEX.replace("splitAttributes: [Side]", ""));
+    let odd_right = without_splits.shard("Right").await;
+    let error = verify(&[&right.url, &odd_right.url]).await.unwrap_err();
+    assert!(error.to_string().contains("not all shards"), "{error}");
+
+    let other = System::new();
+    let other_right = other.shard("Right").await;
+    let whole = other.start(Role::Whole).await;
+    other.upload(&whole, &[(2, true, 2.0), (3, true, 3.5)]).await;
+    let error = verify(&[&right.url, &other_right.url]).await.unwrap_err();
+    assert!(error.to_string().contains("follows another topic"), "{error}");
+    assert!(verify(&["http://127.0.0.1:1"]).await.is_err());
 }

@@ -17,11 +17,18 @@ use crate::app::App;
 use crate::dto::{self, SearchResult};
 use crate::error::{ApiError, json_bytes};
 use crate::request::Terms;
+use crate::search_pool::Size;
 use crate::served::{ServedIndex, ServedShard};
 use crate::telemetry;
 
 /// How many of the asked shards gave the answer, if the request allows that some do not.
 const COVERAGE: &str = "X-Vektonn-Coverage";
+
+/// All points together; they are read in about half a millisecond.
+const SMALL_SHARD_COORDINATES: usize = 4 << 20;
+
+/// As many coordinates as a sparse vector has at most, usually.
+const SPARSE_COORDINATES: usize = 1_024;
 
 /// A shard that can be searched, or has been.
 enum Part {
@@ -119,7 +126,7 @@ fn some_of(parts: Vec<Result<Part, ApiError>>) -> Result<Vec<Part>, ApiError> {
 }
 
 /// A follower's shard, if it serves and has applied the log up to the position asked for.
-async fn serving(follower: &ShardFollower, terms: &Terms) -> Result<Arc<Shard>, ApiError> {
+pub(crate) async fn serving(follower: &ShardFollower, terms: &Terms) -> Result<Arc<Shard>, ApiError> {
     let (shard_id, index_id) = (follower.shard_id(), follower.index_id());
     if !follower.is_serving() {
         let state = follower.state();
@@ -139,7 +146,7 @@ async fn serving(follower: &ShardFollower, terms: &Terms) -> Result<Arc<Shard>, 
     Ok(follower.shard())
 }
 
-/// Searches what is left to search, merges and writes the answer, on the CPU pool.
+/// Searches what is left to search, merges and writes the answer, in its turn.
 async fn finish(
     app: &App,
     meta: Arc<IndexMeta>,
@@ -149,6 +156,7 @@ async fn finish(
     write: Write,
 ) -> Result<Response, ApiError> {
     let deadline = terms.deadline;
+    let size = size(&meta, &parts, &query);
     let work = move || {
         let find = |part: &Part| match part {
             Part::Shard(shard) => shard.search(&query, Some(deadline)).map_err(ApiError::from),
@@ -162,7 +170,22 @@ async fn finish(
         let results = dto::search_results(query.query_vectors, found);
         write(&results).map_err(|error| ApiError::internal(format!("Cannot write the answer: {error}")))
     };
-    app.search_pool.run(deadline, work).await?.map(json_bytes)
+    app.search_pool.run(deadline, size, work).await?.map(json_bytes)
+}
+
+/// How much work is left: small is one query vector for one shard of few numbers, or none.
+fn size(meta: &IndexMeta, parts: &[Part], query: &SearchQuery) -> Size {
+    let coordinates = meta.data_source().dimension().min(SPARSE_COORDINATES);
+    match parts {
+        [] => Size::Small,
+        [Part::Shard(shard)]
+            if query.query_vectors.len() <= 1
+                && shard.len().saturating_mul(coordinates) <= SMALL_SHARD_COORDINATES =>
+        {
+            Size::Small
+        }
+        _ => Size::Large,
+    }
 }
 
 fn read_answer(meta: &IndexMeta, query: &SearchQuery, body: &[u8]) -> Result<Found, ApiError> {

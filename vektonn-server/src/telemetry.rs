@@ -50,6 +50,7 @@ const SPLIT_BYTES: &str = "vektonn_split_bytes";
 const READY: &str = "vektonn_shard_ready";
 const ANSWERS: &str = "vektonn_remote_shard_answers";
 const LAG: &str = "vektonn_shard_lag_records";
+const LAG_SECONDS: &str = "vektonn_shard_lag_seconds";
 const BAD: &str = "vektonn_shard_bad_records_total";
 
 const SECONDS_BUCKETS: [f64; 14] =
@@ -83,6 +84,7 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!(READY, "Whether a shard is ready");
     describe_gauge!(ANSWERS, "Whether some process that holds a shard answers");
     describe_gauge!(LAG, "Records of a topic that are not applied yet, at most");
+    describe_gauge!(LAG_SECONDS, "For how long there have been records of a topic that are not applied yet");
     describe_counter!(BAD, "Records skipped because they cannot be applied");
     Ok(handle.clone())
 }
@@ -120,7 +122,8 @@ fn measure(follower: &ShardFollower) {
     }
     for (topic, lag) in follower.lag() {
         let labels = [index.clone(), version.clone(), shard.clone(), ("topic", topic)];
-        gauge!(LAG, &labels).set(lag as f64);
+        gauge!(LAG, &labels).set(lag.records as f64);
+        gauge!(LAG_SECONDS, &labels).set(lag.time().as_secs_f64());
     }
     for (reason, count) in follower.bad_records().counts {
         let labels = [index.clone(), version.clone(), shard.clone(), ("reason", reason.to_owned())];

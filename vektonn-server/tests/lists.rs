@@ -40,7 +40,7 @@ fn lists_readiness_metrics_and_the_open_api_document_describe_the_server() {
             "idAttributes": ["id"], "splitAttributes": [],
             "shards": [{
                 "id": "SingleShard", "state": "ready", "dataPointsCount": 1, "splitsCount": 1, "bytes": null,
-                "lagRecords": 0, "badRecords": 0, "instructionSet": null
+                "lagRecords": 0, "lagSeconds": 0.0, "badRecords": 0, "instructionSet": null
             }]
         }])
     );

@@ -1,8 +1,12 @@
 //! What needs nothing but the toolchain: format, lints, documentation, tests, model checking.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
-use crate::shell::{cargo, root, run, target_dir};
+use crate::kafka::{Cluster, ClusterOptions};
+use crate::shell::{apt_install, cargo, command, root, run, succeeds, target_dir};
+
+/// All features but `tls`.
+const FEATURES: &str = "vektonn-index/serde,vektonn-kafka/kafka";
 
 /// rustfmt over the workspace and the fuzz targets.
 pub(crate) fn format() -> Result<()> {
@@ -16,19 +20,47 @@ pub(crate) fn format() -> Result<()> {
 
 /// Clippy over every target; a warning is an error.
 pub(crate) fn clippy() -> Result<()> {
-    run(cargo().args(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
+    run(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        FEATURES,
+        "--",
+        "-D",
+        "warnings",
+    ]))
 }
 
 /// Documentation of this workspace's crates; a broken link is an error.
 pub(crate) fn doc() -> Result<()> {
     run(cargo()
-        .args(["doc", "--workspace", "--no-deps", "--all-features", "--quiet"])
+        .args(["doc", "--workspace", "--no-deps", "--features", FEATURES, "--quiet"])
         .env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 /// Unit, integration, property, golden and documentation tests.
 pub(crate) fn tests() -> Result<()> {
-    run(cargo().args(["test", "--workspace", "--all-features"]))
+    run(cargo().args(["test", "--workspace", "--features", FEATURES]))
+}
+
+/// The Kafka data source against a real broker, with the tests that need none left out.
+pub(crate) fn kafka_tests() -> Result<()> {
+    let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let cluster = Cluster::start(&ClusterOptions::on_free_ports(1, &dir.path().join("kafka"))?)?;
+    run(cargo()
+        .args(["test", "--workspace", "--features", FEATURES, "--test", "contract", "--test", "kafka"])
+        .env("VEKTONN_TEST_KAFKA", cluster.bootstrap_servers()))?;
+    cluster.stop()
+}
+
+/// TLS and SASL need the headers of OpenSSL, which nothing else does.
+pub(crate) fn tls() -> Result<()> {
+    if !succeeds(command("pkg-config").args(["--exists", "openssl"])) {
+        apt_install("libssl-dev")?;
+        apt_install("pkg-config")?;
+    }
+    run(cargo().args(["check", "--package", "vektonn-server", "--features", "tls"]))
 }
 
 /// What the loom tests are compiled with: one optimised model checker, everything else as fast to compile as can be.

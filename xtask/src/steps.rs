@@ -38,6 +38,10 @@ enum Step {
     Doc,
     /// Unit, integration, property, golden and documentation tests.
     Tests,
+    /// The Kafka data source against a real Apache Kafka.
+    Kafka,
+    /// The server compiles with TLS and SASL towards Kafka.
+    Tls,
     /// Loom explores the interleavings of the vector store.
     Loom,
     /// The published Python client works unchanged.
@@ -77,6 +81,8 @@ impl Step {
             Self::Clippy => checks::clippy(),
             Self::Doc => checks::doc(),
             Self::Tests => checks::tests(),
+            Self::Kafka => checks::kafka_tests(),
+            Self::Tls => checks::tls(),
             Self::Loom => checks::loom(),
             Self::Python => python::run(&binary::build(profile)?),
             Self::Demo => demo::run(&binary::build(profile)?),

@@ -108,45 +108,78 @@ fn timestamp_len(instant: DateTime) -> usize {
     timestamp_fields(instant).map(|(_, number)| wire::varint_len(number)).sum()
 }
 
+/// A member of an attribute value as it was read. It is checked only if no other one follows.
+enum Member<'a> {
+    Checked(AttributeValue),
+    Guid(&'a [u8]),
+    DateTime(Timestamp),
+}
+
+#[derive(Clone, Copy, Default)]
+struct Timestamp {
+    seconds: i64,
+    nanos: i32,
+}
+
 /// Reads an attribute value, if a member is set. Of several members the last one counts.
 pub(super) fn take_value(field: Field<'_, '_>) -> Result<Option<AttributeValue>, DecodeError> {
-    let mut value = None;
+    let mut member = None;
     let mut fields = Fields::of(field.delimited()?);
     while let Some(field) = fields.next()? {
-        value = Some(match field.tag {
-            STRING => AttributeValue::String(field.text()?),
-            GUID => AttributeValue::Guid(guid(field.delimited()?)?),
-            BOOL => AttributeValue::Bool(field.varint()? != 0),
-            INT64 => AttributeValue::Int64(field.varint()? as i64),
-            FLOAT64 => AttributeValue::Float64(field.double()?),
-            DATE_TIME => AttributeValue::DateTime(date_time(field.delimited()?)?),
+        member = Some(match field.tag {
+            STRING => Member::Checked(AttributeValue::String(field.text()?)),
+            GUID => Member::Guid(field.delimited()?),
+            BOOL => Member::Checked(AttributeValue::Bool(field.varint()? != 0)),
+            INT64 => Member::Checked(AttributeValue::Int64(field.varint()? as i64)),
+            FLOAT64 => Member::Checked(AttributeValue::Float64(field.double()?)),
+            DATE_TIME => {
+                // Protobuf merges a message into an equal member before it.
+                let before = match member {
+                    Some(Member::DateTime(timestamp)) => timestamp,
+                    _ => Timestamp::default(),
+                };
+                Member::DateTime(before.merge(field.delimited()?)?)
+            }
             _ => {
                 field.skip()?;
                 continue;
             }
         });
     }
-    Ok(value)
+    member.map(Member::check).transpose()
 }
 
-fn guid(bytes: &[u8]) -> Result<Uuid, DecodeError> {
-    match bytes {
-        [] => Ok(Uuid::nil()),
-        bytes => Uuid::from_slice(bytes).map_err(|_| DecodeError::GuidLength { got: bytes.len() }),
+impl Member<'_> {
+    fn check(self) -> Result<AttributeValue, DecodeError> {
+        Ok(match self {
+            Self::Checked(value) => value,
+            Self::Guid([]) => AttributeValue::Guid(Uuid::nil()),
+            Self::Guid(bytes) => {
+                let guid = Uuid::from_slice(bytes);
+                AttributeValue::Guid(guid.map_err(|_| DecodeError::GuidLength { got: bytes.len() })?)
+            }
+            Self::DateTime(timestamp) => AttributeValue::DateTime(timestamp.check()?),
+        })
     }
 }
 
-fn date_time(timestamp: &[u8]) -> Result<DateTime, DecodeError> {
-    let (mut seconds, mut nanos) = (0, 0);
-    let mut fields = Fields::of(timestamp);
-    while let Some(field) = fields.next()? {
-        match field.tag {
-            SECONDS => seconds = field.varint()? as i64,
-            NANOS => nanos = field.varint()? as i32,
-            _ => field.skip()?,
+impl Timestamp {
+    fn merge(mut self, message: &[u8]) -> Result<Self, DecodeError> {
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            match field.tag {
+                SECONDS => self.seconds = field.varint()? as i64,
+                NANOS => self.nanos = field.varint()? as i32,
+                _ => field.skip()?,
+            }
         }
+        Ok(self)
     }
-    let within_second = u32::try_from(nanos).ok().filter(|&nanos| nanos < 1_000_000_000);
-    let instant = within_second.and_then(|nanos| DateTime::from_unix(seconds, nanos).ok());
-    instant.ok_or(DecodeError::DateTime { seconds, nanos })
+
+    fn check(self) -> Result<DateTime, DecodeError> {
+        let Self { seconds, nanos } = self;
+        let within_second = u32::try_from(nanos).ok().filter(|&nanos| nanos < 1_000_000_000);
+        let instant = within_second.and_then(|nanos| DateTime::from_unix(seconds, nanos).ok());
+        instant.ok_or(DecodeError::DateTime { seconds, nanos })
+    }
 }

@@ -222,6 +222,16 @@ fn messages_given_twice_are_merged() {
     }
 }
 
+#[test]
+fn of_several_members_only_the_last_one_must_be_right() {
+    let guid_then_bool = b"\x0a\x06\x12\x02\x0a\x00\x18\x01";
+    assert_eq!(decode_key(guid_then_bool), Ok(vec![true.into()]));
+    assert!(decode_key(b"\x0a\x06\x18\x01\x12\x02\x0a\x00").is_err());
+    // Nanoseconds beyond a second, put right by the message that is merged into it.
+    let date_times = b"\x0a\x0e\x32\x08\x08\x07\x10\x80\x94\xeb\xdc\x03\x32\x02\x10\x05";
+    assert_eq!(decode_key(date_times), Ok(vec![DateTime::from_unix(7, 5).unwrap().into()]));
+}
+
 fn attribute_value() -> impl Strategy<Value = AttributeValue> {
     prop_oneof![
         any::<String>().prop_map(AttributeValue::from),

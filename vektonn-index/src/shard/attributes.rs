@@ -20,9 +20,8 @@ pub struct MissingAttribute(pub String);
 pub(super) struct Payload(Box<[u8]>);
 
 impl Payload {
-    /// Bytes on the heap.
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

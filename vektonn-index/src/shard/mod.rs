@@ -5,6 +5,7 @@
 //! them at one instant, and a search sees all of them at one point in time.
 
 mod attributes;
+mod digest;
 mod splits;
 
 use std::cmp::Reverse;
@@ -19,6 +20,7 @@ use vektonn_core::{
 
 use attributes::AttributeLayout;
 pub use attributes::MissingAttribute;
+pub use digest::{Digest, Snapshot};
 use splits::{Split, SplitChange, Splits};
 
 use crate::distance::InstructionSet;

@@ -26,7 +26,7 @@ pub(super) struct Split {
 }
 
 /// By key. The whole table is replaced when a split is added, which is rare.
-type Table = HashMap<Box<[u8]>, Arc<Split>>;
+pub(super) type Table = HashMap<Box<[u8]>, Arc<Split>>;
 
 pub(super) struct Splits {
     spec: IndexSpec,
@@ -47,7 +47,8 @@ impl Split {
 
     /// Bytes in use, those of ids and payloads included.
     pub(super) fn bytes(&self) -> usize {
-        let entries: usize = self.store.view().iter().map(|hit| hit.id.len() + hit.payload.len()).sum();
+        let entries: usize =
+            self.store.view().iter().map(|hit| hit.id.len() + hit.payload.bytes().len()).sum();
         self.store.bytes() + entries
     }
 }

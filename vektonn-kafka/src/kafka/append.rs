@@ -11,9 +11,10 @@ use vektonn_core::codec::Record;
 use vektonn_core::{Position, TopicPosition};
 
 use super::cluster::Cluster;
+use super::inspect::{inspect, is_unknown_topic};
 use super::native::End;
 use super::producer::{Delivery, Sender};
-use super::topics::{Topics, inspect, is_unknown_topic};
+use super::topics::Topics;
 use crate::{AppendError, AppendFailure, RecordOutcome};
 
 /// A question while topics are looked for or created.
@@ -251,7 +252,11 @@ impl Append {
             return vec![];
         }
         let may_work_now = |&index: &usize| match self.deliveries[index] {
-            Delivery::Refused { code } => is_unknown_topic(code) || code == RDKafkaErrorCode::Fatal,
+            // The last two: waiting in a producer that failed for good.
+            Delivery::Refused { code } => {
+                is_unknown_topic(code)
+                    || matches!(code, RDKafkaErrorCode::Fatal | RDKafkaErrorCode::PurgeQueue)
+            }
             _ => false,
         };
         sent.into_iter().filter(may_work_now).collect()

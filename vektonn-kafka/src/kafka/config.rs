@@ -130,15 +130,18 @@ impl KafkaOptions {
     /// Of the client that appends.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
-        let part = |share: f64| (self.request_timeout.as_millis() as f64 * share).round().to_string();
+        let part = |share: f64| self.request_timeout.mul_f64(share);
+        // Librdkafka looks for records that timed out once a second.
+        let message_timeout = self.request_timeout.saturating_sub(Duration::from_millis(1_500));
+        let message_timeout = message_timeout.clamp(part(0.4), part(0.8));
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("linger.ms", "3")
             // Below the request's time, so that librdkafka tells in time what became of each record, and so
             // that time is left to create a topic that turns out to be gone.
-            .set("message.timeout.ms", part(0.8))
-            .set("topic.metadata.propagation.max.ms", part(0.4))
+            .set("message.timeout.ms", message_timeout.as_millis().to_string())
+            .set("topic.metadata.propagation.max.ms", part(0.3).as_millis().to_string())
             // What waits is limited in bytes, by us.
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2147483647");

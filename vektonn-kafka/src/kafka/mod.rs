@@ -12,7 +12,7 @@
 //! ```text
 //! append -> append.rs (topics exist?) -> producer.rs (batches) -> librdkafka
 //! tail   <- tail.rs <- gather.rs <- native.rs <- librdkafka
-//!              ^ topics.rs (which topics there are) <- cluster.rs (questions, creation)
+//!              ^ topics.rs (which topics there are) <- inspect.rs <- cluster.rs (questions, creation)
 //! ```
 
 mod append;
@@ -20,6 +20,7 @@ mod cluster;
 mod config;
 mod fetch_budget;
 mod gather;
+mod inspect;
 mod native;
 mod producer;
 mod tail;
@@ -37,10 +38,11 @@ use vektonn_core::{Position, TopicPosition};
 use self::append::{Appender, remaining};
 use self::cluster::Cluster;
 use self::fetch_budget::FetchBudget;
+use self::inspect::{inspect, is_unknown_topic, matching_names};
 use self::native::End;
 use self::producer::Sender;
 use self::tail::KafkaTail;
-use self::topics::{Topic, Topics, Watcher, inspect, is_unknown_topic, matching_names};
+use self::topics::{Topic, Topics, Watcher};
 use crate::{AppendError, AppendFailure, BoxFuture, DataSource, RecordOutcome, Tail, TailError};
 
 pub use self::config::{KafkaConfigError, KafkaOptions};
@@ -93,7 +95,7 @@ impl Drop for KafkaDataSource {
     fn drop(&mut self) {
         self.topics.close();
         self.appender.sender.flush(self.cluster.options().request_timeout);
-        // The watcher ends by itself, after the question it is just asking.
+        // The watcher ends by itself, after the question it is just asking and the last tail.
         if let Some(runtime) = self.runtime.take() {
             // Dropping it would wait, which is not allowed everywhere.
             runtime.shutdown_background();

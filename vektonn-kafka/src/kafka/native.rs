@@ -250,6 +250,14 @@ pub(super) fn may_be_written(message: &BorrowedMessage<'_>) -> bool {
     status != sys::rd_kafka_msg_status_t::RD_KAFKA_MSG_STATUS_NOT_PERSISTED
 }
 
+/// Lets a producer fail for good, as a broker's answer can.
+#[cfg(test)]
+pub(super) fn fail_for_good<C: ClientContext>(client: &Client<C>) {
+    let code = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // SAFETY: client and text are alive; the text is copied.
+    unsafe { sys::rd_kafka_test_fatal_error(client.native_ptr(), code, c"a test".as_ptr()) };
+}
+
 /// What a consumer has for its reader.
 #[derive(Debug)]
 pub(super) enum Fetched {

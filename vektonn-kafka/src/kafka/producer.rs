@@ -190,3 +190,32 @@ impl ProducerContext for ProducerLog {
         slot.batch.set(slot.index, delivery);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn a_producer_that_failed_for_good_is_replaced() {
+        // Nobody listens there, so that nothing sent is ever answered.
+        let options = KafkaOptions::new("127.0.0.1:1");
+        let sender = Sender::new(options, LastError::default()).unwrap();
+        let records = [Record { topic: "T".to_owned(), key: vec![1], value: None }];
+        let waiting = sender.send(records.iter());
+        let first = sender.working_producer().unwrap();
+        assert!(Arc::ptr_eq(&first, &sender.working_producer().unwrap()));
+        assert_eq!(waiting.deliveries(), [Delivery::Pending]);
+
+        native::fail_for_good(first.client());
+        let second = sender.working_producer().unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        drop(first);
+        // What it had not sent yet is told to be not written, and can be sent again.
+        tokio::time::timeout(Duration::from_secs(5), waiting.done()).await.unwrap();
+        assert!(matches!(
+            waiting.deliveries()[..],
+            [Delivery::Refused { code: RDKafkaErrorCode::Fatal | RDKafkaErrorCode::PurgeQueue }]
+        ));
+    }
+}

@@ -17,13 +17,14 @@ use vektonn_core::sharding::TopicSelector;
 use super::cluster::{Cluster, pass_on_log};
 use super::fetch_budget::FetchShare;
 use super::gather::Gather;
+use super::inspect::inspect;
 use super::native::{BatchConsumer, End, Fetched};
 use super::topics::{Subscription, Topic, View};
 use crate::topic_table::matches_any;
 use crate::{ResetReason, Tail, TailError, TailEvent};
 
 /// Messages taken from librdkafka at once.
-const BATCH_MESSAGES: usize = 2_048;
+const BATCH_MESSAGES: usize = 512;
 /// How long to wait for messages before looking for changes of the table.
 const WAIT_SLICE: Duration = Duration::from_millis(50);
 /// A question about a topic's ends.
@@ -176,7 +177,19 @@ impl KafkaTail {
             let offset = if *next == 0 { Offset::Beginning } else { Offset::Offset(to_i64(*next)) };
             list.add_partition_offset(name, 0, offset).map_err(storage_error)?;
         }
-        self.consumer.consumer().incremental_assign(&list).map_err(storage_error)
+        self.consumer.consumer().incremental_assign(&list).map_err(storage_error)?;
+        self.find_leaders(topics);
+        Ok(())
+    }
+
+    /// Lets the consumer learn about new topics now; by itself it would look for them a second or two later.
+    fn find_leaders(&self, topics: &[(String, u64)]) {
+        let topic = match topics {
+            [(name, _)] => Some(name.as_str()),
+            _ => None,
+        };
+        // Whether this works or not, it goes on looking.
+        let _ = self.consumer.consumer().client().fetch_metadata(topic, ASK_TIMEOUT);
     }
 
     fn stop(&self, topics: &[String]) -> Result<(), TailError> {
@@ -230,6 +243,9 @@ impl KafkaTail {
         if lost.is_empty() {
             return Ok(());
         }
+        if self.are_others(&lost) {
+            return self.follow_changes();
+        }
         let names: Vec<&str> = lost.iter().map(String::as_str).collect();
         let ask = |end| self.cluster.list_offsets(&names, end, ASK_TIMEOUT);
         let (Ok(first), Ok(last)) = (ask(End::Earliest), ask(End::Latest)) else { return Ok(()) };
@@ -256,6 +272,25 @@ impl KafkaTail {
         let stop: Vec<String> = start.iter().map(|(name, _)| name.clone()).collect();
         self.stop(&stop)?;
         self.start(&start)
+    }
+}
+
+impl KafkaTail {
+    /// Whether any of the topics was created again. Tells the table.
+    fn are_others(&self, names: &[String]) -> bool {
+        let table = self.subscription.table();
+        let names = names.iter().cloned().collect();
+        let Ok(found) = inspect(&self.cluster, table, names, ASK_TIMEOUT) else { return false };
+        let mut any = false;
+        for (name, topic) in found {
+            if let Some(topic) = topic
+                && self.followed.get(&name).is_some_and(|followed| followed.id != topic.id)
+            {
+                table.learn(&name, topic);
+                any = true;
+            }
+        }
+        any
     }
 }
 

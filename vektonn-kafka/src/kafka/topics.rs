@@ -10,13 +10,13 @@ use uuid::Uuid;
 use vektonn_core::sharding::TopicSelector;
 
 use super::cluster::Cluster;
-use super::native::Description;
+use super::inspect::{inspect, matching_names};
 use crate::topic_table::matches_any;
 
 /// How many rounds in a row must say that a topic is gone, or another one. A broker that has just started may
 /// not know of a topic yet, or still know its predecessor.
 const ROUNDS_TO_BELIEVE: u8 = 2;
-/// Between rounds while something waits to be believed.
+/// Between rounds while a new subscription waits to be told what there is.
 const URGENT_INTERVAL: Duration = Duration::from_millis(300);
 /// A question of a round.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ impl Topics {
         Subscription { topics: Arc::clone(self), number, selectors, complete_after, seen: None }
     }
 
-    /// Ends the watcher.
+    /// Ends the watcher once nobody is subscribed.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.woken.notify_all();
@@ -109,6 +109,11 @@ impl Topics {
     /// The id and what was delivered so far, of a known topic.
     pub(super) fn progress(&self, name: &str) -> Option<(Uuid, u64)> {
         self.state.lock().entries.get(name).map(|entry| (entry.topic.id, entry.delivered))
+    }
+
+    /// What was found wrong with a known topic.
+    pub(super) fn known_unsuitable(&self, name: &str) -> Option<String> {
+        self.state.lock().entries.get(name).and_then(|entry| entry.topic.unsuitable.clone())
     }
 
     /// The names known that match.
@@ -155,34 +160,36 @@ impl State {
         self.generation += u64::from(is_other);
     }
 
-    /// A round did not find the topic. Returns whether it is in doubt.
-    fn miss(&mut self, name: &str) -> bool {
-        let Some(entry) = self.entries.get_mut(name) else { return false };
+    /// A round did not find the topic.
+    fn miss(&mut self, name: &str) {
+        let Some(entry) = self.entries.get_mut(name) else { return };
         entry.doubts += 1;
-        if entry.doubts < ROUNDS_TO_BELIEVE {
-            return true;
+        if entry.doubts >= ROUNDS_TO_BELIEVE {
+            self.entries.remove(name);
+            self.generation += 1;
         }
-        self.entries.remove(name);
-        self.generation += 1;
-        false
     }
 
-    /// A round found the topic. Returns whether it is in doubt.
-    fn find(&mut self, name: &str, topic: Topic) -> bool {
+    /// A round found the topic.
+    fn find(&mut self, name: &str, topic: Topic) {
         if let Some(entry) = self.entries.get_mut(name)
             && entry.topic.id != topic.id
         {
             entry.doubts += 1;
             if entry.doubts < ROUNDS_TO_BELIEVE {
-                return true;
+                return;
             }
         }
         self.learn(name, topic);
-        false
     }
 }
 
 impl Subscription {
+    /// The table it is a part of.
+    pub(super) fn table(&self) -> &Arc<Topics> {
+        &self.topics
+    }
+
     /// The topics, if anything changed since the last call.
     pub(super) fn changes(&mut self) -> Option<View> {
         let state = self.topics.state.lock();
@@ -199,6 +206,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.topics.state.lock().subscriptions.remove(&self.number);
+        self.topics.woken.notify_all();
     }
 }
 
@@ -216,7 +224,7 @@ struct Round {
 }
 
 impl Watcher {
-    /// Until the table is closed.
+    /// Until the table is closed and nobody is subscribed.
     pub(super) fn run(self) {
         let mut last_round = None;
         while let Some(round) = self.next_round(last_round) {
@@ -233,7 +241,7 @@ impl Watcher {
     fn next_round(&self, last: Option<Instant>) -> Option<Round> {
         let mut state = self.topics.state.lock();
         loop {
-            if state.closed {
+            if state.closed && state.subscriptions.is_empty() {
                 return None;
             }
             let is_urgent = state.rounds_done < state.urgent_until;
@@ -259,12 +267,9 @@ impl Watcher {
     fn finish(&self, number: u64, found: BTreeMap<String, Option<Topic>>) {
         let mut state = self.topics.state.lock();
         for (name, topic) in found {
-            let in_doubt = match topic {
+            match topic {
                 Some(topic) => state.find(&name, topic),
                 None => state.miss(&name),
-            };
-            if in_doubt {
-                state.urgent_until = state.urgent_until.max(number + 1);
             }
         }
         state.rounds_done = number;
@@ -294,101 +299,4 @@ impl State {
             names: self.entries.keys().cloned().collect(),
         }
     }
-}
-
-/// The names that the selectors may mean. Names without wildcards are not looked for: they may not exist.
-pub(super) fn matching_names(
-    cluster: &Cluster,
-    selectors: &[TopicSelector],
-    timeout: Duration,
-) -> Result<BTreeSet<String>, RDKafkaErrorCode> {
-    let exact: Option<BTreeSet<String>> = selectors.iter().map(TopicSelector::exact).collect();
-    if let Some(names) = exact {
-        return Ok(names);
-    }
-    let mut names: BTreeSet<_> = selectors.iter().filter_map(TopicSelector::exact).collect();
-    let topics = cluster.list_topics(timeout)?;
-    names.extend(topics.into_iter().filter(|name| matches_any(selectors, name)));
-    Ok(names)
-}
-
-/// Looks at the topics: `None` where there is none of that name. Those that cannot be told are left out.
-pub(super) fn inspect(
-    cluster: &Cluster,
-    topics: &Topics,
-    names: BTreeSet<String>,
-    timeout: Duration,
-) -> Result<BTreeMap<String, Option<Topic>>, RDKafkaErrorCode> {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let described = cluster.describe(&names, timeout)?;
-    let (known, new): (Vec<_>, Vec<_>) = described
-        .into_iter()
-        .filter_map(|(name, answer)| match answer {
-            Ok(description) => Some((name, Some(description))),
-            Err(code) if is_unknown_topic(code) => Some((name, None)),
-            Err(code) => {
-                tracing::debug!(topic = name, %code, "the topic cannot be described");
-                None
-            }
-        })
-        .partition(|(name, found)| match (found, topics.progress(name)) {
-            (Some(description), Some((id, _))) => description.id == id,
-            (Some(_), None) => false,
-            (None, _) => true,
-        });
-    let policies = policies(cluster, &new, timeout);
-    let known = known.into_iter().map(|(name, found)| {
-        let topic = found.map(|description| Topic {
-            id: description.id,
-            unsuitable: topics.state.lock().entries.get(&name).and_then(|e| e.topic.unsuitable.clone()),
-        });
-        (name, topic)
-    });
-    let new = new.into_iter().map(|(name, found)| {
-        let topic = found.map(|description| Topic {
-            id: description.id,
-            unsuitable: unsuitable(&description, policies.get(&name).map(String::as_str)),
-        });
-        (name, topic)
-    });
-    Ok(known.chain(new).collect())
-}
-
-fn policies(
-    cluster: &Cluster,
-    new: &[(String, Option<Description>)],
-    timeout: Duration,
-) -> BTreeMap<String, String> {
-    if new.is_empty() {
-        return BTreeMap::new();
-    }
-    let names: Vec<&str> = new.iter().map(|(name, _)| name.as_str()).collect();
-    cluster.cleanup_policies(&names, timeout).unwrap_or_else(|code| {
-        // Reading configurations may not be allowed; it is only for a warning.
-        tracing::debug!(%code, "the configuration of topics cannot be read");
-        BTreeMap::new()
-    })
-}
-
-fn unsuitable(description: &Description, cleanup_policy: Option<&str>) -> Option<String> {
-    let partitions = (description.partitions != 1)
-        .then(|| format!("has {} partitions where 1 is expected", description.partitions));
-    let policy = cleanup_policy
-        .filter(|&policy| policy != "compact")
-        .map(|policy| format!("has cleanup.policy={policy} where compact is expected"));
-    match (partitions, policy) {
-        (Some(partitions), Some(policy)) => Some(format!("{partitions}, and {policy}")),
-        (one, other) => one.or(other),
-    }
-}
-
-/// Whether the code says that there is no such topic.
-pub(super) fn is_unknown_topic(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownPartition
-            | RDKafkaErrorCode::UnknownTopicId
-    )
 }

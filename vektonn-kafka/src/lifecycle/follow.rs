@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use vektonn_core::sharding::TopicSelector;
-use vektonn_core::{IndexId, Position};
+use vektonn_core::{IndexId, Position, TopicPosition};
 use vektonn_index::IndexFull;
-use vektonn_index::shard::Shard;
+use vektonn_index::shard::{Digest, Shard};
 
 use super::apply::{Applier, Origin};
-use super::state::{BadRecords, ShardState, Shared};
+use super::state::{BadRecords, Lag, ShardState, Shared};
 use crate::topic_table::matches_any;
 use crate::{DataSource, LogRecord, TailError, TailEvent};
 
@@ -21,6 +21,9 @@ use crate::{DataSource, LogRecord, TailError, TailEvent};
 const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// After an error of the data source, the next try comes this much later.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A digest must not fall into a change; it is tried again after this time.
+const DIGEST_RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Keeps one shard up to date with its topics, on a thread of its own, until stopped or dropped.
 pub struct ShardFollower {
@@ -91,8 +94,8 @@ impl ShardFollower {
         self.shared.was_ready() && !self.shared.is_stopping()
     }
 
-    /// Offsets left to read of each topic, as last seen: an upper bound of the records left.
-    pub fn lag(&self) -> BTreeMap<String, u64> {
+    /// How far it is behind the end of each topic.
+    pub fn lag(&self) -> BTreeMap<String, Lag> {
         self.shared.lag.lock().clone()
     }
 
@@ -122,6 +125,22 @@ impl ShardFollower {
             () = tokio::time::sleep_until(deadline.into()) => false,
         };
         if reached { Ok(()) } else { Err(self.deadline_error(&wanted)) }
+    }
+
+    /// A digest of the serving shard, and of which position it is. `None` if the shard changes without a pause until the
+    /// deadline.
+    pub fn digest(&self, deadline: Instant) -> Option<(Position, Digest)> {
+        while Instant::now() < deadline {
+            let changes = self.shared.settled_changes();
+            let shard = self.shard();
+            let (snapshot, position) = (shard.snapshot(), self.position());
+            if changes.is_some() && self.shared.settled_changes() == changes {
+                return Some((position, snapshot.digest()));
+            }
+            drop(snapshot);
+            std::thread::sleep(DIGEST_RETRY_INTERVAL);
+        }
+        None
     }
 
     /// Waits until the state is one of those wanted.
@@ -185,7 +204,7 @@ struct Build {
     serves: bool,
     /// What was in the topics when it started; `None` once that is applied.
     goal: Option<Position>,
-    lag: BTreeMap<String, u64>,
+    lag: BTreeMap<String, Lag>,
 }
 
 /// Why a tail was given up.
@@ -274,6 +293,7 @@ impl Following {
     }
 
     fn handle(&self, build: &mut Build, event: TailEvent) -> Result<(), End> {
+        let _changing = self.shared.change();
         match event {
             TailEvent::TopicAdded { topic, topic_id } => {
                 tracing::info!(topic, "following a topic");
@@ -340,6 +360,7 @@ impl Following {
             return;
         }
         if !build.serves {
+            let _changing = self.shared.change();
             *self.shared.shard.write() = Arc::clone(&build.applier.shard);
             self.shared.bad.lock().clone_from(&build.applier.bad);
             build.serves = true;
@@ -372,14 +393,15 @@ impl Build {
     }
 
     fn set_goal(&mut self, goal: Position) {
-        self.lag = goal.iter().map(|(topic, end)| (topic.to_owned(), end.next_offset)).collect();
+        let lag = |end: TopicPosition| Lag::default().becomes(end.next_offset);
+        self.lag = goal.iter().map(|(topic, end)| (topic.to_owned(), lag(end))).collect();
         self.goal = Some(goal);
     }
 
-    fn set_lag(&mut self, topic: &str, lag: u64) {
+    fn set_lag(&mut self, topic: &str, records: u64) {
         match self.lag.get_mut(topic) {
-            Some(value) => *value = lag,
-            None => _ = self.lag.insert(topic.to_owned(), lag),
+            Some(lag) => *lag = lag.becomes(records),
+            None => _ = self.lag.insert(topic.to_owned(), Lag::default().becomes(records)),
         }
     }
 }

@@ -17,4 +17,4 @@ mod state;
 
 pub use self::apply::APPLY_SECONDS;
 pub use self::follow::{ShardFollower, WaitError};
-pub use self::state::{BadRecord, BadRecords, ShardState};
+pub use self::state::{BadRecord, BadRecords, Lag, ShardState};

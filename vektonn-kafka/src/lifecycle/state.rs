@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -54,6 +55,28 @@ pub struct BadRecord {
     pub message: String,
 }
 
+/// How far a shard is behind the end of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Offsets left to read, as last seen: an upper bound of the records left.
+    pub records: u64,
+    /// Since when there have been any.
+    pub since: Option<Instant>,
+}
+
+impl Lag {
+    /// For how long there have been records left to read.
+    pub fn time(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// As it is after some records have been read or have come.
+    pub(super) fn becomes(self, records: u64) -> Self {
+        let since = (records > 0).then(|| self.since.unwrap_or_else(Instant::now));
+        Self { records, since }
+    }
+}
+
 /// The records skipped so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BadRecords {
@@ -85,11 +108,22 @@ pub(super) struct Shared {
     pub(super) state: watch::Sender<ShardState>,
     /// What the serving shard has applied. Changes after the shard does.
     pub(super) position: watch::Sender<Position>,
-    /// Offsets between what is applied and the end, by topic.
-    pub(super) lag: Mutex<BTreeMap<String, u64>>,
+    /// How far what is applied is behind the end, by topic.
+    pub(super) lag: Mutex<BTreeMap<String, Lag>>,
     pub(super) bad: Mutex<BadRecords>,
+    /// Odd while the serving shard and its position change; goes up with each change.
+    changes: AtomicU64,
     was_ready: AtomicBool,
     stop: AtomicBool,
+}
+
+/// The serving shard and its position change while this lives.
+pub(super) struct Changing<'s>(&'s AtomicU64);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
 }
 
 impl Shared {
@@ -100,9 +134,21 @@ impl Shared {
             position: watch::Sender::new(Position::new()),
             lag: Mutex::default(),
             bad: Mutex::default(),
+            changes: AtomicU64::new(0),
             was_ready: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         }
+    }
+
+    /// Only the following thread changes things, so that these do not overlap.
+    pub(super) fn change(&self) -> Changing<'_> {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        Changing(&self.changes)
+    }
+
+    /// How many changes there were, unless one is going on.
+    pub(super) fn settled_changes(&self) -> Option<u64> {
+        Some(self.changes.load(Ordering::Acquire)).filter(|changes| changes % 2 == 0)
     }
 
     /// Changes the state, unless the shard is stopping, which is final.

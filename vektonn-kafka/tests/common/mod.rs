@@ -53,10 +53,10 @@ vectorsAreSparse: false
 attributeValueTypes: {Id: Int64, Shard: Int64, Name: String}
 permanentAttributes: [Id, Shard]
 shardersByAttributeKey:
-  Shard: {numberOfShards: 500}
+  Shard: {numberOfShards: 8}
 ";
 
-/// The data source of the given name, which has one topic for each coordinate.
+/// The data source of the given name, which has one topic for each of eight coordinates.
 pub fn data_source(name: &str) -> DataSourceMeta {
     let id = DataSourceId { name: format!("{name}{}", setting().suffix), version: "1".to_owned() };
     DataSourceMeta::from_yaml(id, DATA_SOURCE).unwrap()

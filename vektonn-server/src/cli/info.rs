@@ -111,10 +111,17 @@ fn index_row(index: &IndexItem, shard: &ShardItem) -> Vec<Cell> {
     let numbers = [
         number(HumanCount(shard.data_points_count)),
         number(HumanBytes(shard.bytes)),
-        number(HumanCount(shard.lag_records)),
+        number(lag(shard)),
         number(HumanCount(shard.bad_records)),
     ];
     texts.into_iter().map(Cell::new).chain(numbers).collect()
+}
+
+fn lag(shard: &ShardItem) -> String {
+    match shard.lag_records {
+        0 => "0".to_owned(),
+        records => format!("{} ({:.1} s)", HumanCount(records), shard.lag_seconds),
+    }
 }
 
 fn number(value: impl Display) -> Cell {

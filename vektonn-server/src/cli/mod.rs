@@ -8,6 +8,7 @@ mod kafka;
 mod search;
 mod serve;
 mod upload;
+pub(crate) mod verify;
 
 use clap::{Parser, Subcommand};
 
@@ -33,6 +34,7 @@ enum Command {
     Upload(upload::UploadArgs),
     Search(search::SearchArgs),
     Info(info::InfoArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// Runs the command of this process's arguments.
@@ -61,5 +63,9 @@ pub async fn run() -> anyhow::Result<()> {
         Command::Upload(args) => upload::run(args).await,
         Command::Search(args) => search::run(args).await,
         Command::Info(args) => info::run(args).await,
+        Command::Verify(args) => {
+            telemetry::init_logs(log_format, "warn");
+            verify::run(args).await
+        }
     }
 }

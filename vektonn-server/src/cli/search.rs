@@ -8,9 +8,9 @@ use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde_json::{Value, json};
-use vektonn_core::Position;
+use vektonn_core::{FoundDataPoint, Position, StoredVector};
 
-use crate::client::{Client, DEFAULT_URL, Found, SearchResult, Vector};
+use crate::client::{Client, DEFAULT_URL, text_of};
 
 const K_DEFAULT: u32 = 10;
 const TABLE_COORDINATES_MAX: usize = 8;
@@ -62,12 +62,11 @@ pub(crate) async fn run(args: SearchArgs) -> Result<()> {
 async fn search(args: &SearchArgs) -> Result<String> {
     let query = query(args)?;
     let client = Client::new(&args.url)?;
-    let answer = client.search((&args.index, &args.version), &query, &Position::new()).await?;
+    let answer = client.search_json((&args.index, &args.version), &query, &Position::new()).await?;
     if args.json {
         return Ok(answer.text);
     }
-    let results: Vec<SearchResult> = answer.json()?;
-    let tables: Vec<String> = results.iter().map(|result| table(&result.nearest_data_points)).collect();
+    let tables: Vec<String> = answer.found()?.iter().map(|found| table(found)).collect();
     let numbered = (1..).zip(&tables).map(|(number, table)| format!("Query vector {number}\n{table}"));
     Ok(if tables.len() == 1 { tables.concat() } else { numbered.collect::<Vec<_>>().join("\n\n") })
 }
@@ -112,7 +111,7 @@ fn vector_object(text: &str) -> Result<Value> {
     }
 }
 
-fn table(found: &[Found]) -> String {
+fn table(found: &[FoundDataPoint]) -> String {
     let Some(first) = found.first() else { return "Nothing found.".to_owned() };
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
@@ -123,7 +122,7 @@ fn table(found: &[Found]) -> String {
     );
     for (number, point) in (1..).zip(found) {
         let distance = Cell::new(point.distance).set_alignment(CellAlignment::Right);
-        let attributes = keys.iter().map(|key| Cell::new(point.text(key)));
+        let attributes = keys.iter().map(|key| Cell::new(text_of(point, key)));
         let vector = vectors.then(|| Cell::new(point.vector.as_ref().map(coordinates).unwrap_or_default()));
         table.add_row([Cell::new(number), distance].into_iter().chain(attributes).chain(vector));
     }
@@ -131,19 +130,26 @@ fn table(found: &[Found]) -> String {
 }
 
 /// The first coordinates of a vector, with their dimensions if it is sparse.
-fn coordinates(vector: &Vector) -> String {
-    let shown = vector.coordinates.iter().take(TABLE_COORDINATES_MAX);
-    let shown: Vec<String> = match &vector.coordinate_indices {
-        Some(indices) => indices.iter().zip(shown).map(|(index, it)| format!("{index}: {it}")).collect(),
-        None => shown.map(f64::to_string).collect(),
+fn coordinates(vector: &StoredVector) -> String {
+    let (shown, all): (Vec<String>, usize) = match vector {
+        StoredVector::Dense(vector) => {
+            let values = vector.as_slice();
+            (values.iter().take(TABLE_COORDINATES_MAX).map(f32::to_string).collect(), values.len())
+        }
+        StoredVector::Sparse(vector) => {
+            let pairs = vector.indices().iter().zip(vector.values()).take(TABLE_COORDINATES_MAX);
+            (pairs.map(|(index, value)| format!("{index}: {value}")).collect(), vector.values().len())
+        }
     };
-    let more = if vector.coordinates.len() > shown.len() { ", ..." } else { "" };
+    let more = if all > shown.len() { ", ..." } else { "" };
     format!("[{}{more}]", shown.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use vektonn_core::{DenseVector, SparseVector};
+
     use super::*;
     use crate::client::testing::TestServer;
 
@@ -214,8 +220,10 @@ mod tests {
 
     #[test]
     fn long_vectors_are_cut() {
-        assert_eq!(coordinates(&Vector::dense(vec![0.5; 8])), format!("[{}]", ["0.5"; 8].join(", ")));
-        assert_eq!(coordinates(&Vector::dense(vec![1.0; 9])), "[1, 1, 1, 1, 1, 1, 1, 1, ...]");
-        assert_eq!(coordinates(&Vector::sparse([(3, 0.5), (7, 2.0)])), "[3: 0.5, 7: 2]");
+        let dense = |values: Vec<f32>| StoredVector::Dense(DenseVector::new(values).unwrap());
+        assert_eq!(coordinates(&dense(vec![0.5; 8])), format!("[{}]", ["0.5"; 8].join(", ")));
+        assert_eq!(coordinates(&dense(vec![1.0; 9])), "[1, 1, 1, 1, 1, 1, 1, 1, ...]");
+        let sparse = SparseVector::new(&[3_u32, 7], &[0.5, 2.0], 8).unwrap();
+        assert_eq!(coordinates(&StoredVector::Sparse(sparse)), "[3: 0.5, 7: 2]");
     }
 }

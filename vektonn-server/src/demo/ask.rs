@@ -8,7 +8,7 @@ use rustyline::error::ReadlineError;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::client::Query;
+use crate::client::{nearest, text_of};
 
 /// Questions that show what to ask.
 pub(super) const QUESTIONS: [&str; 4] =
@@ -25,11 +25,11 @@ impl Demo {
                 QUESTIONS[1]
             ));
         };
-        let found = self.search_one(DICTIONARY_COSINE, &Query::nearest(vec![vector], ANSWERS)).await?;
+        let found = self.search_one(DICTIONARY_COSINE, &nearest(vec![vector], ANSWERS)).await?;
         let mut text = format!("  \"{question}\"");
         for meaning in found {
             let [words, part, definition] =
-                ["Words", "PartOfSpeech", "Definition"].map(|key| meaning.text(key));
+                ["Words", "PartOfSpeech", "Definition"].map(|key| text_of(&meaning, key));
             write!(text, "\n    {:.2}  {words} ({part}): {definition}", 1.0 - meaning.distance)?;
         }
         Ok(text)

@@ -1,10 +1,10 @@
 //! A dictionary to be searched by meaning: every definition is a sparse TF-IDF vector, and so is a question.
 
 use anyhow::{Context, Result};
+use vektonn_core::{Attribute, DataPoint, Vector};
 
 use super::data;
 use super::tf_idf::TfIdf;
-use crate::client::{Attribute, Point, Vector};
 
 /// The bundled dictionary.
 pub(super) struct Dictionary {
@@ -35,19 +35,21 @@ impl Dictionary {
     /// The vector of a question; `None` if it has no word that occurs in a definition and means something.
     pub(super) fn vector(&self, question: &str) -> Option<Vector> {
         let pairs = self.model.vector(question);
-        (!pairs.is_empty()).then(|| Vector::sparse(pairs))
+        let (indices, coordinates): (Vec<_>, Vec<_>) =
+            pairs.into_iter().map(|(index, coordinate)| (index as i32, coordinate)).unzip();
+        (!indices.is_empty()).then(|| Vector::sparse(coordinates, indices))
     }
 
     /// All meanings that have a vector, as data points.
-    pub(super) fn points(&self) -> impl Iterator<Item = Point> {
+    pub(super) fn points(&self) -> impl Iterator<Item = DataPoint> {
         (0..).zip(&self.entries).filter_map(|(id, entry)| {
             let attributes = vec![
-                Attribute::int64("Id", id),
-                Attribute::string("Words", &entry.words),
-                Attribute::string("PartOfSpeech", &entry.part_of_speech),
-                Attribute::string("Definition", &entry.definition),
+                Attribute::new("Id", id),
+                Attribute::new("Words", entry.words.as_str()),
+                Attribute::new("PartOfSpeech", entry.part_of_speech.as_str()),
+                Attribute::new("Definition", entry.definition.as_str()),
             ];
-            Some(Point { attributes, vector: self.vector(&entry.definition)? })
+            Some(DataPoint { attributes, vector: self.vector(&entry.definition)? })
         })
     }
 }
@@ -72,14 +74,19 @@ mod tests {
         let dictionary = Dictionary::read().unwrap();
         assert_eq!(dictionary.entries.len(), 28_604);
 
-        let points: Vec<Point> = dictionary.points().collect();
+        let points: Vec<DataPoint> = dictionary.points().collect();
         assert_eq!(points.len(), 28_604 - 101);
-        let non_zeros: usize = points.iter().map(|it| it.vector.coordinates.len()).sum();
+        let non_zeros: usize = points.iter().map(|it| it.vector.coordinates().len()).sum();
         let per_definition = non_zeros as f64 / dictionary.entries.len() as f64;
         assert!((per_definition - 4.314).abs() < 0.001, "{per_definition}");
 
-        let dimensions: std::collections::BTreeSet<u32> =
-            points.iter().flat_map(|it| it.vector.coordinate_indices.clone().unwrap()).collect();
+        let dimensions: std::collections::BTreeSet<i32> = points
+            .iter()
+            .flat_map(|it| match &it.vector {
+                Vector::Sparse { coordinate_indices, .. } => coordinate_indices.clone(),
+                Vector::Dense { .. } => panic!("definitions are sparse"),
+            })
+            .collect();
         assert_eq!((dimensions.len(), dimensions.last()), (17_361, Some(&17_360)));
     }
 

@@ -1,9 +1,9 @@
 //! Handwritten digits as dense vectors: one coordinate per pixel.
 
 use anyhow::{Context, Result, ensure};
+use vektonn_core::{Attribute, DataPoint, Vector};
 
 use super::data;
-use crate::client::{Attribute, Point, Vector};
 
 /// Pixels along one side of a digit.
 const SIDE: usize = 8;
@@ -27,9 +27,9 @@ impl Digit {
         Vector::dense(self.pixels.clone())
     }
 
-    pub(super) fn point(&self) -> Point {
-        let attributes = vec![Attribute::int64("Id", self.id), Attribute::int64("Label", self.label)];
-        Point { attributes, vector: self.vector() }
+    pub(super) fn point(&self) -> DataPoint {
+        let attributes = vec![Attribute::new("Id", self.id), Attribute::new("Label", self.label)];
+        DataPoint { attributes, vector: self.vector() }
     }
 }
 
@@ -50,12 +50,13 @@ fn parse(row: usize, line: &str) -> Result<Digit> {
 }
 
 /// A digit as text: 8 lines of 16 characters, for characters are twice as high as wide.
-pub(super) fn draw(pixels: &[f64]) -> Vec<String> {
+pub(super) fn draw(pixels: impl IntoIterator<Item = f64>) -> Vec<String> {
     let shade = |ink: f64| {
         let darkness = (ink / INK_MAX).clamp(0.0, 1.0) * (SHADES.len() - 1) as f64;
         char::from(SHADES[darkness.round() as usize])
     };
-    pixels.chunks(SIDE).map(|row| row.iter().flat_map(|&ink| [shade(ink); 2]).collect()).collect()
+    let shades: Vec<char> = pixels.into_iter().flat_map(|ink| [shade(ink); 2]).collect();
+    shades.chunks(2 * SIDE).map(|row| row.iter().collect()).collect()
 }
 
 #[cfg(test)]
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_digit_is_drawn_dark_where_the_ink_is() {
-        let lines = draw(&read().unwrap()[0].pixels);
+        let lines = draw(read().unwrap()[0].pixels.iter().copied());
         assert_eq!(lines.len(), 8);
         assert_eq!(lines[0], "    --##++..    ");
         assert!(lines.iter().all(|line| line.chars().count() == 16));

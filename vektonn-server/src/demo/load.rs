@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
-use vektonn_core::Position;
+use vektonn_core::{DataPoint, Position};
 
 use super::*;
-use crate::client::{ClientError, Point, Query};
+use crate::client::{ClientError, nearest};
 
 const UPLOAD_POINTS: usize = 1000;
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -18,8 +18,8 @@ impl Demo {
     pub(super) async fn load(&self) -> Result<String> {
         self.wait_until_ready().await?;
         let started = Instant::now();
-        let digits: Vec<Point> = self.digits.iter().map(Digit::point).collect();
-        let definitions: Vec<Point> = self.dictionary.points().collect();
+        let digits: Vec<DataPoint> = self.digits.iter().map(Digit::point).collect();
+        let definitions: Vec<DataPoint> = self.dictionary.points().collect();
         let bar = ProgressBar::new((digits.len() + definitions.len()) as u64).with_style(
             ProgressStyle::with_template("  loading {wide_bar} {human_pos} of {human_len} data points")?,
         );
@@ -44,7 +44,7 @@ impl Demo {
         &self,
         name: &str,
         indices: &[&str],
-        points: &[Point],
+        points: &[DataPoint],
         bar: &ProgressBar,
     ) -> Result<bool> {
         if self.hold(indices, points.len()).await? {
@@ -53,12 +53,12 @@ impl Demo {
         }
         let mut written = Position::new();
         for points in points.chunks(UPLOAD_POINTS) {
-            written.merge_max(&self.client.upload((name, VERSION), serde_json::to_vec(points)?).await?);
+            written.merge_max(&self.client.upload_points((name, VERSION), points).await?);
             bar.inc(points.len() as u64);
         }
         let Some(point) = points.first() else { return Ok(true) };
         for index in indices {
-            let query = Query::nearest(vec![point.vector.clone()], 1);
+            let query = nearest(vec![point.vector.clone()], 1);
             self.client.search((index, VERSION), &query, &written).await?;
         }
         Ok(true)

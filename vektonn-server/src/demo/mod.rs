@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::client::Client;
+use crate::dto;
 use dictionary::Dictionary;
 use digits::Digit;
 
@@ -79,7 +80,7 @@ impl Demo {
 
     fn where_to_look(&self) -> Result<String> {
         let url = &self.url;
-        let vector = serde_json::to_string(&self.dictionary.vector("dog"))?;
+        let vector = serde_json::to_string(&self.dictionary.vector("dog").map(dto::Vector::from))?;
         Ok(format!(
             "The server goes on until Ctrl-C:
   {url}/          the API, to read and to try out

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use indicatif::HumanCount;
-use vektonn_core::Position;
+use vektonn_core::{Attribute, FoundDataPoint, Position, SearchQuery, StoredVector};
 
 use super::ask::QUESTIONS;
 use super::*;
-use crate::client::{Attribute, Found, Query, SearchResult};
+use crate::client::{nearest, text_of};
 
 /// Row of a three that is written clearly.
 const SAMPLE: usize = 13;
@@ -21,11 +21,11 @@ impl Demo {
     /// The digits nearest to one of them.
     pub(super) async fn digits_alike(&self) -> Result<String> {
         let digit = &self.digits[SAMPLE];
-        let query = Query { retrieve_vectors: true, ..Query::nearest(vec![digit.vector()], NEIGHBOURS + 1) };
+        let query = SearchQuery { retrieve_vectors: true, ..nearest(vec![digit.vector()], NEIGHBOURS + 1) };
         // The digit itself is in the index: its own nearest neighbour.
         let found = self.search_one(DIGITS_L2, &query).await?;
-        let others: Vec<Found> =
-            found.into_iter().filter(|it| it.text("Id") != digit.id.to_string()).collect();
+        let others: Vec<FoundDataPoint> =
+            found.into_iter().filter(|it| text_of(it, "Id") != digit.id.to_string()).collect();
         let title =
             format!("Handwritten digits, 64 pixels each: which look most like this one? ({DIGITS_L2})");
         Ok(format!("{title}\n\n{}", side_by_side(digit, &others)))
@@ -34,12 +34,9 @@ impl Demo {
     /// The digits of another label nearest to the same one: a search in one split.
     pub(super) async fn digits_of_one_label(&self) -> Result<String> {
         let digit = &self.digits[SAMPLE];
-        let split_filter = vec![Attribute::int64("Label", OTHER_LABEL)];
-        let query = Query {
-            split_filter,
-            retrieve_vectors: true,
-            ..Query::nearest(vec![digit.vector()], NEIGHBOURS)
-        };
+        let split_filter = vec![Attribute::new("Label", OTHER_LABEL)];
+        let query =
+            SearchQuery { split_filter, retrieve_vectors: true, ..nearest(vec![digit.vector()], NEIGHBOURS) };
         let found = self.search_one(DIGITS_BY_LABEL, &query).await?;
         let title = format!(
             "And among the {OTHER_LABEL}s only? ({DIGITS_BY_LABEL}, the split Label = {OTHER_LABEL})"
@@ -49,13 +46,13 @@ impl Demo {
 
     /// How often the nearest other digit has the same label, for all digits in one request.
     pub(super) async fn all_digits_at_once(&self) -> Result<String> {
-        let query = Query::nearest(self.digits.iter().map(Digit::vector).collect(), 2);
+        let query = nearest(self.digits.iter().map(Digit::vector).collect(), 2);
         let started = Instant::now();
         let results = self.search(DIGITS_L2, &query).await?;
         let milliseconds = started.elapsed().as_millis();
-        let same_label = |(digit, result): &(&Digit, &SearchResult)| {
-            let other = result.nearest_data_points.iter().find(|it| it.text("Id") != digit.id.to_string());
-            other.is_some_and(|it| it.text("Label") == digit.label.to_string())
+        let same_label = |(digit, found): &(&Digit, &Vec<FoundDataPoint>)| {
+            let other = found.iter().find(|it| text_of(it, "Id") != digit.id.to_string());
+            other.is_some_and(|it| text_of(it, "Label") == digit.label.to_string())
         };
         let right = self.digits.iter().zip(&results).filter(same_label).count();
         let (all, percent) = (self.digits.len(), 100.0 * right as f64 / self.digits.len() as f64);
@@ -78,38 +75,40 @@ impl Demo {
     pub(super) async fn other_dictionary_indices(&self) -> Result<String> {
         let question = QUESTIONS[QUESTIONS.len() - 1];
         let vector = self.dictionary.vector(question).context("the question has no known word")?;
-        let query = Query::nearest(vec![vector], 1);
+        let query = nearest(vec![vector], 1);
         let jaccard = self.search_one(DICTIONARY_JACCARD, &query).await?;
         let product = self.search_one(DICTIONARY_IP, &query).await?;
         let (jaccard, product) =
             (jaccard.first().context("no answer")?, product.first().context("no answer")?);
         Ok(format!(
             "By words in common ({DICTIONARY_JACCARD}): {} ({:.2}). By inner product ({DICTIONARY_IP}): {} ({:.2}).",
-            jaccard.text("Words"),
+            text_of(jaccard, "Words"),
             1.0 - jaccard.distance,
-            product.text("Words"),
+            text_of(product, "Words"),
             product.distance,
         ))
     }
 
     /// The answer to a query with one vector.
-    pub(super) async fn search_one(&self, index: &str, query: &Query) -> Result<Vec<Found>> {
+    pub(super) async fn search_one(&self, index: &str, query: &SearchQuery) -> Result<Vec<FoundDataPoint>> {
         let results = self.search(index, query).await?;
-        Ok(results.into_iter().flat_map(|result| result.nearest_data_points).collect())
+        Ok(results.into_iter().flatten().collect())
     }
 
-    async fn search(&self, index: &str, query: &Query) -> Result<Vec<SearchResult>> {
-        Ok(self.client.search((index, VERSION), query, &Position::new()).await?.json()?)
+    async fn search(&self, index: &str, query: &SearchQuery) -> Result<Vec<Vec<FoundDataPoint>>> {
+        Ok(self.client.search((index, VERSION), query, &Position::new()).await?)
     }
 }
 
 /// Drawings of a digit and its neighbours with their labels.
-fn side_by_side(digit: &Digit, neighbours: &[Found]) -> String {
+fn side_by_side(digit: &Digit, neighbours: &[FoundDataPoint]) -> String {
     let mut captions = vec![format!("a {}", digit.label)];
-    let mut drawings = vec![digits::draw(&digit.pixels)];
+    let mut drawings = vec![digits::draw(digit.pixels.iter().copied())];
     for neighbour in neighbours.iter().take(NEIGHBOURS) {
-        captions.push(format!("{} at {}", neighbour.text("Label"), neighbour.distance));
-        drawings.push(neighbour.vector.as_ref().map(|it| digits::draw(&it.coordinates)).unwrap_or_default());
+        captions.push(format!("{} at {}", text_of(neighbour, "Label"), neighbour.distance));
+        if let Some(StoredVector::Dense(vector)) = &neighbour.vector {
+            drawings.push(digits::draw(vector.as_slice().iter().map(|&ink| f64::from(ink))));
+        }
     }
     let mut text = String::new();
     let mut add = |columns: Vec<&str>| {

@@ -67,20 +67,22 @@ pub(crate) enum Indices {
 }
 
 /// A data point to upload, or with `isDeleted` instead of a vector one to delete.
-#[derive(ToSchema)]
-#[schema(rename_all = "camelCase", example = json!({
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({
     "attributes": [
         {"key": "id", "value": {"int64": 1}},
         {"key": "payload", "value": {"string": "sample data point"}}
     ],
     "vector": {"isSparse": false, "coordinates": [1.5, -2.25]}
 }))]
-#[expect(dead_code, reason = "describes input")]
 pub(crate) struct InputDataPoint {
     /// All attributes of the data source, of a deletion too.
-    attributes: Vec<Attribute>,
-    vector: Option<Vector>,
-    is_deleted: Option<bool>,
+    pub(crate) attributes: Vec<Attribute>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vector: Option<Vector>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) is_deleted: Option<bool>,
 }
 
 /// A search for the `k` nearest data points of each query vector.
@@ -176,6 +178,9 @@ pub(crate) struct ShardItem {
     pub(crate) bytes: u64,
     /// Records of the log that are not applied yet, at most.
     pub(crate) lag_records: u64,
+    /// For how long there have been any.
+    #[serde(default)]
+    pub(crate) lag_seconds: f64,
     /// Records that were skipped because they cannot be applied.
     pub(crate) bad_records: u64,
     /// What computes the distances.
@@ -183,4 +188,15 @@ pub(crate) struct ShardItem {
     /// The other processes that hold the shard; then only its state and its number of points are known here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) endpoints: Vec<String>,
+}
+
+/// A digest of what a shard holds, and of when.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ShardDigest {
+    /// What the shard had applied of the log, as in `X-Vektonn-Position`.
+    pub(crate) position: String,
+    pub(crate) data_points_count: u64,
+    /// The same for two shards that hold the same points, in hexadecimal.
+    pub(crate) digest: String,
 }

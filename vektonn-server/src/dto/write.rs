@@ -3,8 +3,19 @@
 use vektonn_core::{self as core, StoredVector};
 
 use super::schema::{
-    Attribute, AttributeValue, Coordinates, FoundDataPoint, Indices, SearchQuery, SearchResult, Vector,
+    Attribute, AttributeValue, Coordinates, FoundDataPoint, Indices, InputDataPoint, SearchQuery,
+    SearchResult, Vector,
 };
+
+impl From<core::DataPoint> for InputDataPoint {
+    fn from(point: core::DataPoint) -> Self {
+        Self {
+            attributes: point.attributes.into_iter().map(Attribute::from).collect(),
+            vector: Some(point.vector.into()),
+            is_deleted: None,
+        }
+    }
+}
 
 impl From<core::SearchQuery> for SearchQuery {
     /// As the published API asks its shards.

@@ -107,7 +107,9 @@ struct ShardReadiness {
     shard_id: String,
     ready: bool,
     state: String,
+    /// By topic: records that are not applied yet, at most, and for how long there have been any.
     lag_records: BTreeMap<String, u64>,
+    lag_seconds: BTreeMap<String, f64>,
     /// Skipped records by reason, and the last few of them.
     bad_records: BTreeMap<&'static str, u64>,
     recent_bad_records: Vec<String>,
@@ -117,14 +119,15 @@ impl ShardReadiness {
     fn of(follower: &ShardFollower) -> Self {
         let lag = follower.lag();
         let bad = follower.bad_records();
-        let keeps_up = lag.values().sum::<u64>() <= READY_LAG_RECORDS_MAX;
+        let keeps_up = lag.values().map(|lag| lag.records).sum::<u64>() <= READY_LAG_RECORDS_MAX;
         Self {
             index_name: follower.index_id().name.clone(),
             index_version: follower.index_id().version.clone(),
             shard_id: follower.shard_id().to_owned(),
             ready: follower.state() == ShardState::Ready && keeps_up,
             state: follower.state().to_string(),
-            lag_records: lag,
+            lag_records: lag.iter().map(|(topic, lag)| (topic.clone(), lag.records)).collect(),
+            lag_seconds: lag.iter().map(|(topic, lag)| (topic.clone(), lag.time().as_secs_f64())).collect(),
             bad_records: bad.counts,
             recent_bad_records: bad
                 .recent

@@ -104,14 +104,15 @@ fn index_item(index: &ServedIndex, remote: Vec<ShardItem>) -> IndexItem {
 }
 
 fn shard_item(follower: &ShardFollower) -> ShardItem {
-    let stats = follower.shard().stats();
+    let (stats, lag) = (follower.shard().stats(), follower.lag());
     ShardItem {
         id: follower.shard_id().to_owned(),
         state: follower.state().to_string(),
         data_points_count: stats.points as u64,
         splits_count: stats.splits.len() as u64,
         bytes: stats.bytes as u64,
-        lag_records: follower.lag().values().sum(),
+        lag_records: lag.values().map(|lag| lag.records).sum(),
+        lag_seconds: lag.values().map(|lag| lag.time().as_secs_f64()).fold(0.0, f64::max),
         bad_records: follower.bad_records().total(),
         instruction_set: stats.instruction_set.to_string(),
         endpoints: Vec::new(),

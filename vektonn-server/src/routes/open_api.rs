@@ -28,7 +28,8 @@ const DOCUMENT: &str = "/swagger/v1/swagger.json";
         list::data_sources,
         shards::search,
         shards::info,
-        shards::probe
+        shards::probe,
+        shards::digest
     ),
     components(schemas(dto::Attribute, dto::AttributeValue, dto::Vector, dto::FoundDataPoint))
 )]

@@ -12,7 +12,7 @@ use vektonn_kafka::lifecycle::ShardFollower;
 
 use super::search::read_query;
 use crate::app::App;
-use crate::dto::{self, ErrorBody, SearchResult, ShardInfo};
+use crate::dto::{self, ErrorBody, SearchResult, ShardDigest, ShardInfo};
 use crate::error::{ApiError, json_response};
 use crate::request::{self, Terms};
 use crate::scatter;
@@ -129,4 +129,30 @@ pub(crate) async fn probe(
         SearchQuery { split_filter: Vec::new(), query_vectors: vec![zero], k, retrieve_vectors: true };
     let first = |results: &[SearchResult]| serde_json::to_vec(&results.first());
     scatter::search_one(&app, &follower, query, &Terms::of(&headers, &uri)?, first).await
+}
+
+/// Tells a digest of what a shard holds, to compare it with another one
+#[utoipa::path(
+    get, path = "/api/v1/indices/{indexName}/{indexVersion}/shards/{shardId}/digest", tag = "Shards",
+    params(("indexName" = String, Path), ("indexVersion" = String, Path), ("shardId" = String, Path),
+        ("X-Vektonn-Min-Position" = Option<String>, Header, description = "What the shard must have applied at least")),
+    responses((status = 200, description = "The digest, and of which position it is", body = ShardDigest),
+        (status = 404, description = "There is no such shard", body = ErrorBody),
+        (status = 504, description = "The shard changes without a pause", body = ErrorBody)),
+)]
+pub(crate) async fn digest(
+    TheShard { follower, .. }: TheShard,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let terms = Terms::of(&headers, &uri)?;
+    scatter::serving(&follower, &terms).await?;
+    let digest = tokio::task::spawn_blocking(move || follower.digest(terms.deadline));
+    let digest = digest.await.map_err(|_| ApiError::internal("The digest failed; the log says why"))?;
+    let (position, digest) = digest.ok_or_else(|| ApiError::timeout("The shard changes without a pause"))?;
+    Ok(json_response(&ShardDigest {
+        position: position.to_string(),
+        data_points_count: digest.points,
+        digest: digest.to_string(),
+    }))
 }
