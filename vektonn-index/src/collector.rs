@@ -15,6 +15,12 @@ impl<Keep: FnMut(f32, u32) -> f32> Collector<Keep> {
         Self { bound, keep }
     }
 
+    /// A distance that is of no use if exceeded.
+    #[inline]
+    pub(crate) fn bound(&self) -> f32 {
+        self.bound
+    }
+
     /// Offers a candidate. One at the bound is kept too, since it may win by its id.
     #[inline]
     pub(crate) fn offer(&mut self, distance: f32, slot: u32) {

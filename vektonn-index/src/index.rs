@@ -170,6 +170,25 @@ impl<'p, T> IndexReader<'p, T> {
         }
     }
 
+    /// The same for several queries, each with its collector.
+    pub(crate) fn search_many_into<'q>(
+        &self,
+        queries: &[Query<'q>],
+        options: &SearchOptions,
+        collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
+    ) -> Result<(), SearchError> {
+        if let Self::Flat(index, reader) = self {
+            let dense = |query: &Query<'q>| match query {
+                Query::Dense(query) => Ok(*query),
+                Query::Sparse(_) => Err(VectorError::MustBeDense),
+            };
+            let queries: Vec<&[f32]> = queries.iter().map(dense).collect::<Result<_, _>>()?;
+            return index.search_many_into(*reader, &queries, options, collectors);
+        }
+        let mut queries = queries.iter().zip(collectors);
+        queries.try_for_each(|(&query, collector)| self.search_into(query, options, collector))
+    }
+
     /// The entry of a live slot.
     pub(crate) fn entry(&self, slot: u32) -> Option<&'p T> {
         match self {

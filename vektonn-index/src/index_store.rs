@@ -20,6 +20,9 @@ use crate::store::slots::IndexFull;
 use crate::store::timeline::{Batch, Pin, Timeline};
 use crate::top_k::TopK;
 
+/// Queries that one thread searches together: beyond that nothing is gained, and coded queries leave the cache.
+const QUERIES_TOGETHER_MAX: usize = 64;
+
 /// Vectors with ids and payloads, searchable while they change.
 ///
 /// Any number of threads may search and apply changes at the same time: searches never wait, batches of changes
@@ -265,12 +268,23 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Payload: Send + Sync,
     {
         let view = self.view();
-        let search_row = |row: usize| {
-            let query: Vec<f32> = queries.row(row).iter().copied().collect();
-            Ok(ids_of(view.search(&query, options)?))
+        let rows: Vec<usize> = (0..queries.nrows()).collect();
+        let search_group = |rows: &[usize]| {
+            let rows: Vec<Vec<f32>> =
+                rows.iter().map(|&row| queries.row(row).iter().copied().collect()).collect();
+            let queries: Vec<Query<'_>> = rows.iter().map(Query::from).collect();
+            view.at().search_many(&queries, options)
         };
-        (0..queries.nrows()).into_par_iter().map(search_row).collect()
+        let groups: Vec<_> =
+            rows.par_chunks(queries_together(rows.len())).map(search_group).collect::<Result<_, _>>()?;
+        Ok(groups.into_iter().flatten().map(ids_of).collect())
     }
+}
+
+/// How many queries of so many one thread should search together: enough to share the reading of the points, and few
+/// enough for every thread of the current rayon pool to have some.
+pub(crate) fn queries_together(queries: usize) -> usize {
+    queries.div_ceil(rayon::current_num_threads()).next_multiple_of(4).clamp(1, QUERIES_TOGETHER_MAX)
 }
 
 /// A store at one point in time.
@@ -318,11 +332,33 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
         item: impl Fn(&'v Id, u32) -> T,
     ) -> Result<(), SearchError> {
         self.spec.check_query(query)?;
-        let mut collector = Collector::new(nearest.bound(), |distance, slot| {
+        self.reader.search_into(query, options, &mut self.collector(nearest, item))
+    }
+
+    /// The same for several queries, each with its `nearest`.
+    pub(crate) fn search_many_into<T: Ord>(
+        &self,
+        queries: &[Query<'_>],
+        options: &SearchOptions,
+        nearest: &mut [TopK<T>],
+        item: impl Fn(&'v Id, u32) -> T,
+    ) -> Result<(), SearchError> {
+        queries.iter().try_for_each(|&query| self.spec.check_query(query))?;
+        let collector = |nearest| self.collector(nearest, &item);
+        let mut collectors: Vec<_> = nearest.iter_mut().map(collector).collect();
+        self.reader.search_many_into(queries, options, &mut collectors)
+    }
+
+    /// Keeps in `nearest` what is offered by slot.
+    fn collector<T: Ord>(
+        &self,
+        nearest: &mut TopK<T>,
+        item: impl Fn(&'v Id, u32) -> T,
+    ) -> Collector<impl FnMut(f32, u32) -> f32> {
+        Collector::new(nearest.bound(), move |distance, slot| {
             nearest.offer(distance, item(id_of(&self.reader, slot), slot));
             nearest.bound()
-        });
-        self.reader.search_into(query, options, &mut collector)
+        })
     }
 
     /// The point in a slot, if it is alive.
@@ -343,8 +379,22 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
     ) -> Result<Vec<Hit<'v, Id, Payload>>, SearchError> {
         let mut nearest = TopK::new(options.k);
         self.search_into(query, options, &mut nearest, |id, slot| (id, slot))?;
+        Ok(self.hits(nearest))
+    }
+
+    fn search_many(
+        &self,
+        queries: &[Query<'_>],
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Hit<'v, Id, Payload>>>, SearchError> {
+        let mut nearest: Vec<_> = queries.iter().map(|_| TopK::new(options.k)).collect();
+        self.search_many_into(queries, options, &mut nearest, |id, slot| (id, slot))?;
+        Ok(nearest.into_iter().map(|nearest| self.hits(nearest)).collect())
+    }
+
+    fn hits(&self, nearest: TopK<(&'v Id, u32)>) -> Vec<Hit<'v, Id, Payload>> {
         let nearest = nearest.into_sorted_vec().into_iter();
-        Ok(nearest.filter_map(|found| self.hit(found.item.1, found.distance)).collect())
+        nearest.filter_map(|found| self.hit(found.item.1, found.distance)).collect()
     }
 }
 

@@ -21,6 +21,7 @@
 #[cfg(target_arch = "x86_64")]
 mod blocked;
 mod dispatch;
+pub(crate) mod int8;
 mod scalar;
 #[cfg(test)]
 mod tests;

@@ -1,33 +1,62 @@
-//! Exact dense search: every live row is compared.
+//! Exact dense search.
+//!
+//! Small indexes compare every live row. Larger ones keep codes of one byte per coordinate beside the rows
+//! (`plane.rs`), and exclude by them what cannot be among the nearest; what remains is compared itself. The answer
+//! is the same, to the bit. docs/exact-search.md derives the bound.
 
-use std::ops::RangeInclusive;
+mod bound;
+mod codes;
+mod plane;
+mod ranges;
+mod scan;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use vektonn_core::Metric;
 
 use crate::collector::Collector;
+use crate::distance::int8::CodeKernels;
 use crate::distance::{self, DenseKernels};
 use crate::options::{SearchError, SearchOptions};
 use crate::store::chunks::{BLOCK, Chunks};
 use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Timeline};
 use crate::sync::{AtomicU64, Ordering};
+use bound::Space;
+use plane::CodePlane;
 
 /// Rows scanned between two looks at the clock.
-const ROWS_PER_DEADLINE_CHECK: u32 = 64 * BLOCK as u32;
+const ROWS_PER_DEADLINE_CHECK: usize = 64 * BLOCK;
+
+/// Fewer rows are compared themselves: that takes some microseconds, and no memory for codes.
+const CODED_ROWS_MIN: usize = 4096;
+
+/// Codes exclude little if more than one in so many rows is asked for.
+const ROWS_PER_NEIGHBOUR_MIN: usize = 8;
 
 /// A product of norms within this range bounds an inner product, and every part of it, that f32 can hold with all of its
 /// precision. The cosine of shorter or longer vectors is made in f64.
 const NORMS_OF_F32: RangeInclusive<f64> = 1e-30..=1e37;
 
-/// Rows of f32, scanned block by block. `T` is what the owner keeps with each row.
+/// Rows of f32, with codes. `T` is what the owner keeps with each row.
 pub(crate) struct FlatIndex<T> {
     metric: Metric,
     dimension: usize,
     kernels: DenseKernels,
+    code_kernels: CodeKernels,
     slots: Slots<T, f32>,
+    plane: CodePlane,
     /// Bits of each row's Euclidean norm as f64; only used for cosine.
     norms: Chunks<AtomicU64>,
+}
+
+/// A query and its norm.
+struct DenseQuery<'q> {
+    coordinates: &'q [f32],
+    norm: f64,
 }
 
 impl<T> FlatIndex<T> {
@@ -37,7 +66,26 @@ impl<T> FlatIndex<T> {
         kernels: DenseKernels,
         timeline: Arc<Timeline>,
     ) -> Self {
-        Self { metric, dimension, kernels, slots: Slots::new(timeline, dimension), norms: Chunks::new(1) }
+        Self::with_rows_min(metric, dimension, kernels, timeline, CODED_ROWS_MIN)
+    }
+
+    /// Codes only for so many rows and more.
+    fn with_rows_min(
+        metric: Metric,
+        dimension: usize,
+        kernels: DenseKernels,
+        timeline: Arc<Timeline>,
+        rows_min: usize,
+    ) -> Self {
+        Self {
+            metric,
+            dimension,
+            kernels,
+            code_kernels: CodeKernels::new(kernels.instruction_set()),
+            slots: Slots::new(timeline, dimension),
+            plane: CodePlane::new(Space::of(metric), dimension, rows_min),
+            norms: Chunks::new(1),
+        }
     }
 
     pub(crate) fn slots(&self) -> &Slots<T, f32> {
@@ -51,15 +99,25 @@ impl<T> FlatIndex<T> {
             // Relaxed: readers see the slot only after its batch was published, and that orders this store too.
             self.norms.get(slot)[0].store(distance::norm(row).to_bits(), Ordering::Relaxed);
         }
+        let reader = self.slots.writer_view(batch);
+        self.plane.inserted(slot as usize, self.slots.capacity(), |slot| {
+            let row = reader.row(slot as u32)?;
+            let norm = if self.metric == Metric::Cosine { self.norm_of(slot as u32) } else { 1.0 };
+            Some((row, self.plane.space().factor(norm)))
+        });
         Ok(slot)
+    }
+
+    fn norm_of(&self, slot: u32) -> f64 {
+        f64::from_bits(self.norms.get(slot)[0].load(Ordering::Relaxed))
     }
 
     pub(crate) fn bytes(&self) -> usize {
         let norm = if self.metric == Metric::Cosine { size_of::<u64>() } else { 0 };
-        self.slots.capacity() * (self.slots.bytes_per_slot() + norm)
+        self.slots.capacity() * (self.slots.bytes_per_slot() + norm) + self.plane.bytes()
     }
 
-    /// Offers every live row with its final distance.
+    /// Offers the nearest live rows, and some more, with their final distances.
     pub(crate) fn search_into(
         &self,
         reader: Reader<'_, T, f32>,
@@ -67,52 +125,95 @@ impl<T> FlatIndex<T> {
         options: &SearchOptions,
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
     ) -> Result<(), SearchError> {
-        let query_norm = distance::norm(query);
-        let norm_of = |slot: u32| f64::from_bits(self.norms.get(slot)[0].load(Ordering::Relaxed));
-        match self.metric {
-            Metric::L2 => self.scan(reader, options, |rows, squared, first| {
-                self.kernels.l2_many(query, rows, self.dimension, squared);
-                for (&squared, slot) in squared.iter().zip(first..) {
-                    collector.offer(distance::l2_distance(squared), slot);
-                }
-            }),
-            Metric::InnerProduct => self.scan(reader, options, |rows, dots, first| {
-                self.kernels.dot_many(query, rows, self.dimension, dots);
-                for (&dot, slot) in dots.iter().zip(first..) {
-                    collector.offer(distance::inner_product_distance(f64::from(dot)), slot);
-                }
-            }),
-            Metric::Cosine => self.scan(reader, options, |rows, dots, first| {
-                self.kernels.dot_many(query, rows, self.dimension, dots);
-                let rows = rows.chunks_exact(self.dimension);
-                for ((&dot, row), slot) in dots.iter().zip(rows).zip(first..) {
-                    let norms = query_norm * norm_of(slot);
-                    let dot = if NORMS_OF_F32.contains(&norms) {
-                        f64::from(dot)
-                    } else {
-                        distance::dot(query, row)
-                    };
-                    collector.offer(distance::cosine_distance(dot, norms), slot);
-                }
-            }),
-            Metric::JaccardBinary => unreachable!("IndexSpec::check refuses Jaccard for dense vectors"),
-        }
+        self.search_many_into(reader, &[query], options, std::slice::from_mut(collector))
     }
 
-    /// Calls `compare(rows, raw values to fill, first slot)` for every run of live rows.
-    fn scan(
+    /// The same for several queries, which together take less time than each alone.
+    pub(crate) fn search_many_into(
         &self,
         reader: Reader<'_, T, f32>,
+        queries: &[&[f32]],
         options: &SearchOptions,
-        mut compare: impl FnMut(&[f32], &mut [f32], u32),
+        collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
     ) -> Result<(), SearchError> {
-        let mut raw = [0.0; BLOCK];
-        for first in (0..reader.end()).step_by(ROWS_PER_DEADLINE_CHECK as usize) {
-            options.check_deadline()?;
-            for (first, rows) in reader.runs(first..first.saturating_add(ROWS_PER_DEADLINE_CHECK)) {
-                compare(rows, &mut raw[..rows.len() / self.dimension], first);
+        let queries: Vec<_> = queries
+            .iter()
+            .map(|coordinates| DenseQuery { coordinates, norm: distance::norm(coordinates) })
+            .collect();
+        let rows = reader.end() as usize;
+        // The zero vector has the same cosine with everything: there is nothing to exclude.
+        let no_direction = |query: &DenseQuery<'_>| self.metric == Metric::Cosine && query.norm == 0.0;
+        if !self.plane.is_used(rows)
+            || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > rows
+            || queries.iter().any(no_direction)
+        {
+            return self.search_rows(reader, &queries, options, collectors);
+        }
+        self.search_codes(reader, &queries, options, collectors)
+    }
+
+    /// Offers every live row.
+    fn search_rows(
+        &self,
+        reader: Reader<'_, T, f32>,
+        queries: &[DenseQuery<'_>],
+        options: &SearchOptions,
+        collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
+    ) -> Result<(), SearchError> {
+        for first in (0..reader.end() as usize).step_by(ROWS_PER_DEADLINE_CHECK) {
+            for (query, collector) in queries.iter().zip(&mut *collectors) {
+                options.check_deadline()?;
+                self.compare_range(reader, first..first + ROWS_PER_DEADLINE_CHECK, query, collector);
             }
         }
         Ok(())
+    }
+
+    /// Offers every live row of a range of slots, which begins and ends with blocks.
+    fn compare_range(
+        &self,
+        reader: Reader<'_, T, f32>,
+        slots: Range<usize>,
+        query: &DenseQuery<'_>,
+        collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
+    ) {
+        let mut distances = [0.0; BLOCK];
+        let slots = slots.start as u32..u32::try_from(slots.end).unwrap_or(u32::MAX);
+        for (first, rows) in reader.runs(slots) {
+            let distances = &mut distances[..rows.len() / self.dimension];
+            self.distances(query, rows, first, distances);
+            for (&distance, slot) in distances.iter().zip(first..) {
+                collector.offer(distance, slot);
+            }
+        }
+    }
+
+    /// The final distances of neighbouring rows, the first of which is in the slot `first`.
+    fn distances(&self, query: &DenseQuery<'_>, rows: &[f32], first: u32, out: &mut [f32]) {
+        let DenseQuery { coordinates, norm } = *query;
+        match self.metric {
+            Metric::L2 => {
+                self.kernels.l2_many(coordinates, rows, self.dimension, out);
+                out.iter_mut().for_each(|squared| *squared = distance::l2_distance(*squared));
+            }
+            Metric::InnerProduct => {
+                self.kernels.dot_many(coordinates, rows, self.dimension, out);
+                out.iter_mut().for_each(|dot| *dot = distance::inner_product_distance(f64::from(*dot)));
+            }
+            Metric::Cosine => {
+                self.kernels.dot_many(coordinates, rows, self.dimension, out);
+                let rows = rows.chunks_exact(self.dimension);
+                for ((out, row), slot) in out.iter_mut().zip(rows).zip(first..) {
+                    let norms = norm * self.norm_of(slot);
+                    let dot = if NORMS_OF_F32.contains(&norms) {
+                        f64::from(*out)
+                    } else {
+                        distance::dot(coordinates, row)
+                    };
+                    *out = distance::cosine_distance(dot, norms);
+                }
+            }
+            Metric::JaccardBinary => unreachable!("IndexSpec::check refuses Jaccard for dense vectors"),
+        }
     }
 }

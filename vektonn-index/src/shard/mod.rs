@@ -25,7 +25,7 @@ use splits::{Split, SplitChange, Splits};
 
 use crate::distance::InstructionSet;
 use crate::index::{IndexSpec, SpecError};
-use crate::index_store::StoreChange;
+use crate::index_store::{StoreChange, queries_together};
 use crate::options::{SearchError, SearchOptions};
 use crate::query::Query;
 use crate::store::slots::IndexFull;
@@ -273,18 +273,22 @@ impl Shard {
         let pin = self.timeline.pin();
         // After the pin: every split with a point that the pin sees is among them.
         let splits = self.splits.matching(&self.layout, &query.split_filter);
-        let search_one = |vector: &Vector| {
-            let vector = match vector {
+        let search = |vectors: &[Vector]| {
+            let vectors = vectors.iter().map(|vector| match vector {
                 Vector::Sparse { coordinates, .. } if coordinates.is_empty() => {
-                    StoredVector::Sparse(Default::default())
+                    Ok(StoredVector::Sparse(Default::default()))
                 }
-                vector => self.narrow(vector)?,
-            };
-            self.search_splits(&pin, &splits, Query::from(&vector), &options, query.retrieve_vectors)
+                vector => self.narrow(vector),
+            });
+            let vectors: Vec<StoredVector> = vectors.collect::<Result<_, _>>()?;
+            self.search_splits(&pin, &splits, &vectors, &options, query.retrieve_vectors)
         };
         match query.query_vectors.as_slice() {
-            [vector] => Ok(vec![search_one(vector)?]),
-            vectors => vectors.par_iter().map(search_one).collect(),
+            [_] => search(&query.query_vectors),
+            vectors => {
+                let groups = vectors.par_chunks(queries_together(vectors.len())).map(search);
+                Ok(groups.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+            }
         }
     }
 
@@ -292,14 +296,15 @@ impl Shard {
         &self,
         pin: &Pin<'_>,
         splits: &[Arc<Split>],
-        query: Query<'_>,
+        queries: &[StoredVector],
         options: &SearchOptions,
         retrieve_vectors: bool,
-    ) -> Result<Vec<FoundDataPoint>, SearchError> {
+    ) -> Result<Vec<Vec<FoundDataPoint>>, SearchError> {
         let views: Vec<_> = splits.iter().map(|split| split.store().at(pin)).collect();
-        let mut nearest = TopK::new(options.k);
+        let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
+        let mut nearest: Vec<_> = queries.iter().map(|_| TopK::new(options.k)).collect();
         for (i, (split, view)) in splits.iter().zip(&views).enumerate() {
-            view.search_into(query, options, &mut nearest, |id, slot| Candidate {
+            view.search_many_into(&queries, options, &mut nearest, |id, slot| Candidate {
                 id,
                 split: split.key(),
                 place: (i, slot),
@@ -314,7 +319,8 @@ impl Shard {
                 distance: self.as_users_see_it(found.distance),
             })
         };
-        Ok(nearest.into_sorted_vec().into_iter().filter_map(found).collect())
+        let all_found = |nearest: TopK<_>| nearest.into_sorted_vec().into_iter().filter_map(found).collect();
+        Ok(nearest.into_iter().map(all_found).collect())
     }
 
     /// Inside, smaller is nearer; users of inner product see the product itself.

@@ -68,7 +68,7 @@ impl<T, R> Slots<T, R> {
 
     /// The timeline that all reads and writes happen on.
     #[cfg(test)]
-    fn timeline(&self) -> &Arc<Timeline> {
+    pub(crate) fn timeline(&self) -> &Arc<Timeline> {
         &self.timeline
     }
 

@@ -1,0 +1,59 @@
+//! Which instruction set scans codes: chosen once per index, as for the dense kernels.
+#![allow(unsafe_code, reason = "calls code compiled for the detected instruction set")]
+
+#[cfg(target_arch = "x86_64")]
+use super::x86_64::{avx2, avx512};
+use super::{Probe, QUERIES_AT_ONCE, Scores, Tile, scalar};
+use crate::distance::InstructionSet;
+
+type Scan<const Q: usize> = unsafe fn(Tile<'_>, &[Probe<'_>; Q], &mut [Scores; Q]);
+
+/// The kernels of one instruction set; see the module for what they compute.
+#[derive(Clone, Copy)]
+pub(crate) struct CodeKernels {
+    one: Scan<1>,
+    several: Scan<QUERIES_AT_ONCE>,
+}
+
+// What makes the calls below sound: `new` is the only constructor, and it never picks functions compiled for
+// an instruction set that this processor does not support. The functions ask nothing else of their callers.
+impl CodeKernels {
+    /// The kernels of the instruction set, or the best ones below it that this processor supports.
+    pub(crate) fn new(instruction_set: InstructionSet) -> Self {
+        match instruction_set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => {
+                Self { one: avx512::scan_1, several: avx512::scan_4 }
+            }
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => {
+                Self { one: avx2::scan_1, several: avx2::scan_4 }
+            }
+            _ => Self { one: scalar::scan::<1>, several: scalar::scan::<QUERIES_AT_ONCE> },
+        }
+    }
+
+    /// Scores all rows of the tile for one query.
+    pub(crate) fn scan_one(&self, tile: Tile<'_>, probe: Probe<'_>, out: &mut Scores) {
+        tile.check(probe.code.len());
+        // SAFETY: `new` picked functions that this processor supports.
+        unsafe { (self.one)(tile, &[probe], std::array::from_mut(out)) }
+    }
+
+    /// Scores all rows of the tile for several queries of the same length.
+    pub(crate) fn scan_several(
+        &self,
+        tile: Tile<'_>,
+        probes: &[Probe<'_>; QUERIES_AT_ONCE],
+        out: &mut [Scores; QUERIES_AT_ONCE],
+    ) {
+        probes.iter().for_each(|probe| tile.check(probe.code.len()));
+        // SAFETY: `new` picked functions that this processor supports.
+        unsafe { (self.several)(tile, probes, out) }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_vnni() -> bool {
+    std::is_x86_feature_detected!("avx512vnni")
+}

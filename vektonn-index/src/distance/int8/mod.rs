@@ -1,0 +1,115 @@
+//! Which of many rows may be near? Integer dot products of 8-bit codes, turned into bounds.
+//!
+//! # Layout
+//! Rows come in *groups* of [`GROUP`]. A [`Line`] holds [`STEP`] neighbouring dimensions of all rows of a group, row by
+//! row, so that each 32-bit lane of a vector register belongs to one row: a multiply-add of a line with the query's
+//! four codes, repeated in all lanes, adds to sixteen dot products at once, and nothing has to be summed across lanes.
+//! This is the usual layout for `vpdpbusd` (Intel oneDNN calls it "4i16o4i"); a line is a cache line. The codes of a
+//! query come in [`Window`]s of two steps, so a group has an even number of lines.
+//!
+//! # Ranges
+//! Codes of rows are 0..=255, codes of queries -128..=127. AVX2 multiplies into 16-bit sums (`vpmaddubsw`), and here adds
+//! two of them before it widens. So that no sum overflows, a query must keep within [`fits`].
+//!
+//! All instruction sets give the same bits: the dot products are exact, and the score is made of them by the same single
+//! roundings. `scalar` is the definition.
+
+mod dispatch;
+mod scalar;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "vector loads from and stores to slices")]
+mod x86_64;
+
+pub(crate) use dispatch::CodeKernels;
+
+/// Rows whose codes lie together.
+pub(crate) const GROUP: usize = 16;
+/// Neighbouring dimensions of a row in one line.
+pub(crate) const STEP: usize = 4;
+/// Dimensions of a [`Window`]. Rows are padded up to a multiple of it, with codes that meet a query's zeros.
+pub(crate) const WINDOW: usize = 2 * STEP;
+/// Groups that one call may scan.
+pub(crate) const TILE_GROUPS_MAX: usize = 64;
+/// Queries that are scanned together if there are enough of them.
+pub(crate) const QUERIES_AT_ONCE: usize = 4;
+
+/// The codes of `STEP` dimensions of `GROUP` rows: dimension `d` of row `r` at `r * STEP + d`.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [u8; GROUP * STEP]);
+
+/// The query's codes of `WINDOW` dimensions, packed little-endian into two words of `STEP` codes.
+pub(crate) type Window = [i32; 2];
+
+/// Packs codes of a query.
+pub(crate) fn pack(codes: &[i8; WINDOW]) -> Window {
+    let [a, b, c, d, e, f, g, h] = codes.map(|code| code as u8);
+    [i32::from_le_bytes([a, b, c, d]), i32::from_le_bytes([e, f, g, h])]
+}
+
+/// The most that the positive, and that the negative, codes of a query may add up to among the dimensions of a window that
+/// share a 16-bit sum: 255 * 128 < 2^15.
+pub(crate) const SHARED_SUM_MAX: i32 = 128;
+
+/// The dimensions of a window that share a 16-bit sum.
+pub(crate) const SHARED: [[usize; 4]; 2] = [[0, 1, 4, 5], [2, 3, 6, 7]];
+
+/// Whether no 16-bit sum can overflow, whatever the codes of the rows.
+pub(crate) fn fits(window: &[i8; WINDOW]) -> bool {
+    SHARED.iter().all(|shared| {
+        let of_sign = |sign: i32| shared.iter().map(|&i| (i32::from(window[i]) * sign).max(0)).sum::<i32>();
+        of_sign(1) <= SHARED_SUM_MAX && of_sign(-1) <= SHARED_SUM_MAX
+    })
+}
+
+/// Groups of rows, with two terms per row that go into its score.
+#[derive(Clone, Copy)]
+pub(crate) struct Tile<'c> {
+    /// Group after group, each of as many lines as the query has words.
+    pub(crate) lines: &'c [Line],
+    /// Two terms for each row.
+    pub(crate) terms: [&'c [[f32; GROUP]]; 2],
+}
+
+/// What rows are compared with. The score of a row is
+///
+/// `dot(codes of the query, codes of the row) + weights[0] * terms[0] + weights[1] * terms[1]`
+///
+/// added from left to right in f32, each operation rounded. A row is marked unless its score is less than
+/// `at_least`; where one of the two is NaN, it is marked.
+#[derive(Clone, Copy)]
+pub(crate) struct Probe<'q> {
+    pub(crate) code: &'q [Window],
+    pub(crate) weights: [f32; 2],
+    pub(crate) at_least: f32,
+}
+
+/// What a scan found, by group of the tile.
+#[derive(Clone)]
+pub(crate) struct Scores {
+    pub(crate) scores: [[f32; GROUP]; TILE_GROUPS_MAX],
+    /// Bit `r` for row `r` of the group.
+    pub(crate) marks: [u16; TILE_GROUPS_MAX],
+}
+
+impl Scores {
+    pub(crate) fn new() -> Self {
+        Self { scores: [[0.0; GROUP]; TILE_GROUPS_MAX], marks: [0; TILE_GROUPS_MAX] }
+    }
+}
+
+impl Tile<'_> {
+    /// The number of groups.
+    pub(crate) fn groups(&self) -> usize {
+        self.terms[0].len()
+    }
+
+    /// Panics unless a query of so many windows can scan this.
+    fn check(&self, windows: usize) {
+        let groups = self.groups();
+        assert!(groups <= TILE_GROUPS_MAX && self.terms[1].len() == groups);
+        assert_eq!(self.lines.len(), groups * windows * 2, "two lines for each window of each group");
+    }
+}

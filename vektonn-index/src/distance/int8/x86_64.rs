@@ -1,0 +1,156 @@
+//! The scans for AVX2, and for AVX-512 with VNNI.
+//!
+//! All functions are safe to call from code compiled for the same instruction set; only `dispatch` steps over.
+
+/// Defines `scan_1` and `scan_4`, compiled for `$features`.
+///
+/// The place of use defines the type `Sums` (sixteen 32-bit sums) and `zero()`, `load(&Line)`, `add_window(codes of two
+/// lines, &Window, Sums) -> Sums` and `finish(Sums, &Probe, terms, &mut scores) -> marks`, for the same features.
+macro_rules! scans {
+    ($features:literal) => {
+        /// Scores a tile for one query.
+        #[target_feature(enable = $features)]
+        pub(in crate::distance::int8) fn scan_1(
+            tile: Tile<'_>,
+            probes: &[Probe<'_>; 1],
+            out: &mut [Scores; 1],
+        ) {
+            scan(tile, probes, out);
+        }
+
+        /// Scores a tile for four queries.
+        #[target_feature(enable = $features)]
+        pub(in crate::distance::int8) fn scan_4(
+            tile: Tile<'_>,
+            probes: &[Probe<'_>; 4],
+            out: &mut [Scores; 4],
+        ) {
+            scan(tile, probes, out);
+        }
+
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn scan<const Q: usize>(tile: Tile<'_>, probes: &[Probe<'_>; Q], out: &mut [Scores; Q]) {
+            let windows = probes[0].code.len();
+            // The lengths are known, but saying it again frees the loop below of bounds checks.
+            let codes = probes.map(|probe| &probe.code[..windows]);
+            for (group, lines) in tile.lines.chunks_exact(windows * 2).enumerate() {
+                let lines = &lines.as_chunks::<2>().0[..windows];
+                let mut sums = [zero(); Q];
+                for window in 0..windows {
+                    let [first, second] = &lines[window];
+                    let (first, second) = (load(first), load(second));
+                    for query in 0..Q {
+                        sums[query] = add_window(first, second, &codes[query][window], sums[query]);
+                    }
+                }
+                let terms = [&tile.terms[0][group], &tile.terms[1][group]];
+                for query in 0..Q {
+                    let scores = &mut out[query].scores[group];
+                    out[query].marks[group] = finish(sums[query], &probes[query], terms, scores);
+                }
+            }
+        }
+    };
+}
+
+pub(super) mod avx2 {
+    use crate::distance::int8::{GROUP, Line, Probe, Scores, Tile, Window};
+    use std::arch::x86_64::*;
+
+    const WIDTH: usize = 8;
+
+    /// Rows 0..8 and 8..16.
+    type Sums = [__m256i; 2];
+
+    scans!("avx2");
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn zero() -> Sums {
+        [_mm256_setzero_si256(); 2]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load(line: &Line) -> [__m256i; 2] {
+        let start = line.0.as_ptr().cast::<__m256i>();
+        // SAFETY: a line is 64 readable bytes, aligned to 64.
+        unsafe { [_mm256_load_si256(start), _mm256_load_si256(start.add(1))] }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn add_window(first: Sums, second: Sums, window: &Window, sums: Sums) -> Sums {
+        let [a, b] = window.map(|word| _mm256_set1_epi32(word));
+        let add = |half: usize| {
+            // `fits` of the query rules out that these overflow.
+            let pairs =
+                _mm256_add_epi16(_mm256_maddubs_epi16(first[half], a), _mm256_maddubs_epi16(second[half], b));
+            _mm256_add_epi32(sums[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        };
+        [add(0), add(1)]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn finish(sums: Sums, probe: &Probe<'_>, terms: [&[f32; GROUP]; 2], scores: &mut [f32; GROUP]) -> u16 {
+        let at_least = _mm256_set1_ps(probe.at_least);
+        let [a, b] = probe.weights.map(|weight| _mm256_set1_ps(weight));
+        let mut marks = 0;
+        for (half, sums) in sums.into_iter().enumerate() {
+            let first = half * WIDTH;
+            // SAFETY: both are 2 * WIDTH readable floats; the loads need no alignment.
+            let [f, g] = terms.map(|terms| unsafe { _mm256_loadu_ps(terms.as_ptr().add(first)) });
+            let score = _mm256_add_ps(_mm256_cvtepi32_ps(sums), _mm256_mul_ps(a, f));
+            let score = _mm256_add_ps(score, _mm256_mul_ps(b, g));
+            // SAFETY: 2 * WIDTH writable floats; the store needs no alignment.
+            unsafe { _mm256_storeu_ps(scores.as_mut_ptr().add(first), score) };
+            let near = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_NLT_UQ>(score, at_least));
+            marks |= (near as u16) << first;
+        }
+        marks
+    }
+}
+
+pub(super) mod avx512 {
+    use crate::distance::int8::{GROUP, Line, Probe, Scores, Tile, Window};
+    use std::arch::x86_64::*;
+
+    type Sums = __m512i;
+
+    scans!("avx512f,avx512vnni");
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn zero() -> Sums {
+        _mm512_setzero_si512()
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn load(line: &Line) -> __m512i {
+        // SAFETY: a line is 64 readable bytes, aligned to 64.
+        unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn add_window(first: __m512i, second: __m512i, window: &Window, sums: Sums) -> Sums {
+        let sums = _mm512_dpbusd_epi32(sums, first, _mm512_set1_epi32(window[0]));
+        _mm512_dpbusd_epi32(sums, second, _mm512_set1_epi32(window[1]))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn finish(sums: Sums, probe: &Probe<'_>, terms: [&[f32; GROUP]; 2], scores: &mut [f32; GROUP]) -> u16 {
+        let [a, b] = probe.weights.map(|weight| _mm512_set1_ps(weight));
+        // SAFETY: both are GROUP readable floats; the loads need no alignment.
+        let [f, g] = terms.map(|terms| unsafe { _mm512_loadu_ps(terms.as_ptr()) });
+        let score = _mm512_add_ps(_mm512_cvtepi32_ps(sums), _mm512_mul_ps(a, f));
+        let score = _mm512_add_ps(score, _mm512_mul_ps(b, g));
+        // SAFETY: GROUP writable floats; the store needs no alignment.
+        unsafe { _mm512_storeu_ps(scores.as_mut_ptr(), score) };
+        _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(score, _mm512_set1_ps(probe.at_least))
+    }
+}

@@ -1,0 +1,151 @@
+//! The codes of a chunk of rows. Immutable, so that searches read them without a lock, but for one thing: which of
+//! them no longer hold.
+
+use std::sync::Arc;
+
+use super::bound::Space;
+use super::ranges::Ranges;
+use crate::distance::int8::{GROUP, Line, STEP, Tile, WINDOW};
+use crate::sync::{AtomicU64, Ordering};
+
+/// Rows of a chunk.
+pub(super) const CHUNK: usize = 1024;
+const WORD: usize = u64::BITS as usize;
+
+/// The codes of the slots `i * CHUNK..(i + 1) * CHUNK`, or of the first of them.
+pub(super) struct ChunkCodes {
+    pub(super) ranges: Arc<Ranges>,
+    lines_per_group: usize,
+    lines: Box<[Line]>,
+    /// The two terms of each row's score, by group.
+    terms: [Box<[[f32; GROUP]]>; 2],
+    /// One bit for each row that must be compared itself, because its codes are missing, of no use, or of an
+    /// earlier row in its slot. Only a writer sets them, before the row can be seen.
+    uncoded: [AtomicU64; CHUNK / WORD],
+    /// How many rows remained uncoded when this was made.
+    remained: usize,
+    /// The usual error that was found good enough, in coordinates.
+    pub(super) error: f64,
+}
+
+/// A row to code: its place in the chunk, its coordinates, and what they are multiplied with before.
+pub(super) type Row<'r> = (usize, &'r [f32], f64);
+
+impl ChunkCodes {
+    /// Codes some rows of a chunk, and takes over from `old`, which has the same ranges, the codes that hold. `rows_used`
+    /// slots of the chunk were ever used.
+    ///
+    /// Also returns the usual error of the rows that were coded now, in coordinates.
+    pub(super) fn new<'r>(
+        old: Option<&Self>,
+        ranges: &Arc<Ranges>,
+        space: Space,
+        rows_used: usize,
+        rows: impl Iterator<Item = Row<'r>>,
+    ) -> (Self, f64) {
+        let width = ranges.center.len().next_multiple_of(WINDOW);
+        let lines_per_group = width / STEP;
+        let groups = rows_used.div_ceil(GROUP);
+        let mut lines = Vec::with_capacity(groups * lines_per_group);
+        let mut terms = [Vec::with_capacity(groups), Vec::with_capacity(groups)];
+        let mut uncoded = [u64::MAX; CHUNK / WORD];
+        if let Some(old) = old {
+            lines.extend_from_slice(&old.lines);
+            terms.iter_mut().zip(&old.terms).for_each(|(terms, old)| terms.extend_from_slice(old));
+            uncoded = old.uncoded.each_ref().map(|word| word.load(Ordering::Relaxed));
+        }
+        lines.resize(groups * lines_per_group, Line([0; GROUP * STEP]));
+        terms.iter_mut().for_each(|terms| terms.resize(groups, [0.0; GROUP]));
+        let mut codes = vec![0; width];
+        let mut errors = Vec::new();
+        for (row, coordinates, factor) in rows {
+            let coded = ranges.code(coordinates, factor, &mut codes);
+            errors.push(coded.error * ranges.scale);
+            let Some([first, second]) = space.terms(coded, ranges) else { continue };
+            let (group, lane) = (row / GROUP, row % GROUP);
+            terms[0][group][lane] = first;
+            terms[1][group][lane] = second;
+            let group_lines = &mut lines[group * lines_per_group..][..lines_per_group];
+            for (line, codes) in group_lines.iter_mut().zip(codes.as_chunks::<STEP>().0) {
+                line.0.as_chunks_mut::<STEP>().0[lane] = *codes;
+            }
+            uncoded[row / WORD] &= !(1 << (row % WORD));
+        }
+        let remained = count_used(uncoded, rows_used);
+        let chunk = Self {
+            ranges: Arc::clone(ranges),
+            lines_per_group,
+            lines: lines.into(),
+            terms: terms.map(Into::into),
+            uncoded: uncoded.map(AtomicU64::new),
+            remained,
+            error: old.map_or(ranges.error, |old| old.error),
+        };
+        (chunk, usual(errors))
+    }
+
+    /// The row in this place was replaced: its codes no longer hold. Called before the new row can be seen.
+    pub(super) fn forget(&self, row: usize) {
+        let word = &self.uncoded[row / WORD];
+        // Relaxed: the row is seen only after its batch was published, and that orders this store too. There is no
+        // other writer.
+        word.store(word.load(Ordering::Relaxed) | 1 << (row % WORD), Ordering::Relaxed);
+    }
+
+    /// How many rows became uncoded since this was made, if so many slots of the chunk were ever used.
+    pub(super) fn forgotten(&self, rows_used: usize) -> usize {
+        count_used(self.words(), rows_used).saturating_sub(self.remained)
+    }
+
+    /// The rows that must be compared themselves, some of which may be dead, vacant, or never used.
+    pub(super) fn uncoded(&self) -> impl Iterator<Item = usize> {
+        let words = self.words();
+        (0..CHUNK).filter(move |row| words[row / WORD] >> (row % WORD) & 1 == 1)
+    }
+
+    /// One bit for each row of a group that has codes that hold.
+    pub(super) fn coded(&self, group: usize) -> u16 {
+        let first = group * GROUP;
+        !(self.uncoded[first / WORD].load(Ordering::Relaxed) >> (first % WORD)) as u16
+    }
+
+    fn words(&self) -> [u64; CHUNK / WORD] {
+        self.uncoded.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    /// The number of groups.
+    pub(super) fn groups(&self) -> usize {
+        self.terms[0].len()
+    }
+
+    /// Some groups, or fewer at the end.
+    pub(super) fn tile(&self, first: usize, groups: usize) -> Tile<'_> {
+        let end = (first + groups).min(self.groups());
+        Tile {
+            lines: &self.lines[first * self.lines_per_group..end * self.lines_per_group],
+            terms: self.terms.each_ref().map(|terms| &terms[first..end]),
+        }
+    }
+
+    /// Bytes in use.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.lines) + 2 * size_of_val(&*self.terms[0])
+    }
+}
+
+/// The mean error without the largest ones, or 0 if there are none.
+pub(super) fn usual(mut errors: Vec<f64>) -> f64 {
+    errors.sort_unstable_by(f64::total_cmp);
+    errors.truncate(errors.len() - errors.len() / 8);
+    errors.iter().sum::<f64>() / errors.len().max(1) as f64
+}
+
+/// How many of the first `used` bits are set.
+fn count_used(words: [u64; CHUNK / WORD], used: usize) -> usize {
+    let counts = words.iter().enumerate().map(|(i, word)| match used.saturating_sub(i * WORD) {
+        0 => 0,
+        used if used < WORD => (word & !(u64::MAX << used)).count_ones(),
+        _ => word.count_ones(),
+    });
+    counts.sum::<u32>() as usize
+}

@@ -1,0 +1,286 @@
+//! The search over codes: what cannot be excluded by its codes is compared itself.
+
+use std::sync::Arc;
+
+use super::bound::{CodedQuery, Limit};
+use super::codes::{CHUNK, ChunkCodes};
+use super::ranges::Ranges;
+use super::{DenseQuery, FlatIndex};
+use crate::collector::Collector;
+use crate::distance::int8::{GROUP, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
+use crate::options::{SearchError, SearchOptions};
+use crate::store::slots::Reader;
+
+/// Bytes of codes that several queries scan before the next ones come: they should still be in the second-level cache.
+const TILE_BYTES: usize = 64 * 1024;
+/// Rows whose estimates decide where a search begins.
+const SEED_GROUPS: usize = 16;
+/// Ranges whose coded queries a search keeps.
+const RANGES_KEPT: usize = 8;
+/// A search that had to compare more than one in so many rows itself does not look at codes for a while.
+const USELESS: usize = 3;
+/// How many chunks it does not look at codes then.
+const CHUNKS_SKIPPED: usize = 7;
+
+/// One query on its way through the chunks.
+struct Search<'s, F> {
+    query: &'s DenseQuery<'s>,
+    collector: &'s mut Collector<F>,
+    /// The query coded for each of the ranges met so far, the current one last.
+    coded: Vec<(Arc<Ranges>, CodedQuery)>,
+    /// What scores are compared with, for this bound.
+    limit: Limit,
+    limit_bound: f32,
+    /// Slots of the current chunk that were compared already, sorted.
+    seeds: Vec<u32>,
+    seeded: bool,
+    /// Rows of the current chunk that were compared themselves.
+    compared: usize,
+    skip: usize,
+}
+
+impl<T> FlatIndex<T> {
+    /// Offers to each query's collector every row that may be among its `k` nearest, in the order of codes.
+    pub(super) fn search_codes<F: FnMut(f32, u32) -> f32>(
+        &self,
+        reader: Reader<'_, T, f32>,
+        queries: &[DenseQuery<'_>],
+        options: &SearchOptions,
+        collectors: &mut [Collector<F>],
+    ) -> Result<(), SearchError> {
+        let mut searches: Vec<_> = queries.iter().zip(collectors).map(|(q, c)| Search::new(q, c)).collect();
+        let mut found =
+            vec![Scores::new(); if queries.len() < QUERIES_AT_ONCE { 1 } else { QUERIES_AT_ONCE }];
+        let chunks = (reader.end() as usize).div_ceil(CHUNK);
+        for i in spread(chunks) {
+            options.check_deadline()?;
+            let first = i * CHUNK;
+            let chunk = self.plane.chunk(i);
+            let Some(chunk) = chunk.as_deref().and_then(Option::as_ref) else {
+                for search in &mut searches {
+                    self.compare_range(reader, first..first + CHUNK, search.query, search.collector);
+                }
+                continue;
+            };
+            let mut active = Vec::with_capacity(searches.len());
+            for search in &mut searches {
+                if search.skip > 0 {
+                    search.skip -= 1;
+                    self.compare_range(reader, first..first + CHUNK, search.query, search.collector);
+                } else {
+                    self.begin_chunk(reader, chunk, first, options.k, search, &mut found[0]);
+                    active.push(search);
+                }
+            }
+            self.scan_chunk(reader, chunk, first, &mut active, &mut found);
+            active.into_iter().for_each(|search| search.end_chunk(chunk));
+        }
+        Ok(())
+    }
+
+    /// Compares the rows that have no codes, and, if there is no bound yet, the rows that seem to be the nearest.
+    fn begin_chunk<F: FnMut(f32, u32) -> f32>(
+        &self,
+        reader: Reader<'_, T, f32>,
+        chunk: &ChunkCodes,
+        first: usize,
+        k: usize,
+        search: &mut Search<'_, F>,
+        found: &mut Scores,
+    ) {
+        for slot in chunk.uncoded().map(|row| first + row).take_while(|&slot| slot < reader.end() as usize) {
+            self.compare_slot(reader, slot as u32, search);
+        }
+        search.take_ranges(chunk, self.plane.space());
+        search.seeds.clear();
+        search.compared = 0;
+        if search.seeded || search.collector.bound() < f32::INFINITY {
+            return;
+        }
+        search.seeded = true;
+        let tile = chunk.tile(0, SEED_GROUPS.max(k.div_ceil(GROUP)).min(TILE_GROUPS_MAX));
+        self.code_kernels.scan_one(tile, search.probe(), found);
+        let mut estimates: Vec<(f32, u32)> = Vec::with_capacity(tile.groups() * GROUP);
+        for group in 0..tile.groups() {
+            let slots = (first + group * GROUP) as u32..;
+            let scores = found.scores[group].iter().copied().zip(slots).enumerate();
+            let coded = chunk.coded(group);
+            estimates.extend(scores.filter(|(row, _)| coded >> row & 1 == 1).map(|(_, estimate)| estimate));
+        }
+        estimates.retain(|&(_, slot)| slot < reader.end() && reader.sees(slot));
+        if estimates.len() > k {
+            estimates.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0));
+            estimates.truncate(k);
+        }
+        search.seeds.extend(estimates.iter().map(|&(_, slot)| slot));
+        search.seeds.sort_unstable();
+        for (_, slot) in estimates {
+            self.compare_slot(reader, slot, search);
+        }
+    }
+
+    /// Scans all tiles of a chunk for all queries, and compares what they leave.
+    fn scan_chunk<F: FnMut(f32, u32) -> f32>(
+        &self,
+        reader: Reader<'_, T, f32>,
+        chunk: &ChunkCodes,
+        first: usize,
+        searches: &mut [&mut Search<'_, F>],
+        found: &mut [Scores],
+    ) {
+        let groups_at_once = match searches.len() {
+            1 => TILE_GROUPS_MAX,
+            _ => (TILE_BYTES / (self.dimension * GROUP)).clamp(1, TILE_GROUPS_MAX),
+        };
+        for group in (0..chunk.groups()).step_by(groups_at_once) {
+            let tile = chunk.tile(group, groups_at_once);
+            let place = Place { chunk, first, group, groups: tile.groups() };
+            let (fours, rest) = searches.as_chunks_mut::<QUERIES_AT_ONCE>();
+            for searches in fours {
+                let Some(found) = found.first_chunk_mut::<QUERIES_AT_ONCE>() else { unreachable!() };
+                searches.iter_mut().for_each(|search| search.update_limit());
+                let probes = searches.each_ref().map(|search| search.probe());
+                self.code_kernels.scan_several(tile, &probes, found);
+                for (search, found) in searches.iter_mut().zip(found) {
+                    self.compare_marked(reader, place, search, found);
+                }
+            }
+            for search in rest {
+                search.update_limit();
+                self.code_kernels.scan_one(tile, search.probe(), &mut found[0]);
+                self.compare_marked(reader, place, search, &found[0]);
+            }
+        }
+    }
+
+    /// Compares the rows of a tile that were marked, and still would be when their turn comes.
+    fn compare_marked<F: FnMut(f32, u32) -> f32>(
+        &self,
+        reader: Reader<'_, T, f32>,
+        place: Place<'_>,
+        search: &mut Search<'_, F>,
+        found: &Scores,
+    ) {
+        // A score that was made for some bound is, if anything, too large for a smaller one. An estimate is not.
+        let no_estimate = search.limit_bound < f32::INFINITY;
+        for group in 0..place.groups {
+            if found.marks[group] == 0 {
+                continue;
+            }
+            let mut marks = found.marks[group] & place.chunk.coded(place.group + group);
+            while marks != 0 {
+                let row = marks.trailing_zeros() as usize;
+                marks &= marks - 1;
+                search.update_limit();
+                if no_estimate && found.scores[group][row] < search.limit.at_least {
+                    continue;
+                }
+                let slot = (place.first + (place.group + group) * GROUP + row) as u32;
+                if slot < reader.end() && search.seeds.binary_search(&slot).is_err() {
+                    self.compare_slot(reader, slot, search);
+                }
+            }
+        }
+    }
+
+    fn compare_slot<F: FnMut(f32, u32) -> f32>(
+        &self,
+        reader: Reader<'_, T, f32>,
+        slot: u32,
+        search: &mut Search<'_, F>,
+    ) {
+        if let Some(row) = reader.row(slot) {
+            search.compared += 1;
+            let mut distance = [0.0];
+            self.distances(search.query, row, slot, &mut distance);
+            search.collector.offer(distance[0], slot);
+        }
+    }
+}
+
+/// Where a tile is.
+#[derive(Clone, Copy)]
+struct Place<'c> {
+    chunk: &'c ChunkCodes,
+    /// The first slot of the chunk.
+    first: usize,
+    /// The first group of the tile, in the chunk.
+    group: usize,
+    groups: usize,
+}
+
+impl<'s, F: FnMut(f32, u32) -> f32> Search<'s, F> {
+    fn new(query: &'s DenseQuery<'s>, collector: &'s mut Collector<F>) -> Self {
+        Self {
+            query,
+            collector,
+            coded: Vec::new(),
+            limit: Limit { weights: [0.0; 2], at_least: f32::NEG_INFINITY },
+            limit_bound: f32::NAN,
+            seeds: Vec::new(),
+            seeded: false,
+            compared: 0,
+            skip: 0,
+        }
+    }
+
+    /// Codes the query for the ranges of the chunk, unless that was done before.
+    fn take_ranges(&mut self, chunk: &ChunkCodes, space: super::bound::Space) {
+        let ranges = &chunk.ranges;
+        match self.coded.iter().position(|(known, _)| Arc::ptr_eq(known, ranges)) {
+            Some(i) if i + 1 == self.coded.len() => {}
+            Some(i) => {
+                let last = self.coded.len() - 1;
+                self.coded.swap(i, last);
+                self.limit_bound = f32::NAN;
+            }
+            None => {
+                if self.coded.len() == RANGES_KEPT {
+                    self.coded.remove(0);
+                }
+                let coded = CodedQuery::new(self.query.coordinates, self.query.norm, space, ranges);
+                self.coded.push((Arc::clone(ranges), coded));
+                self.limit_bound = f32::NAN;
+            }
+        }
+        self.update_limit();
+    }
+
+    /// Follows the collector's bound.
+    fn update_limit(&mut self) {
+        let bound = self.collector.bound();
+        if bound != self.limit_bound {
+            self.limit = self.coded().limit(bound);
+            self.limit_bound = bound;
+        }
+    }
+
+    fn probe(&self) -> Probe<'_> {
+        Probe { code: &self.coded().code, weights: self.limit.weights, at_least: self.limit.at_least }
+    }
+
+    fn coded(&self) -> &CodedQuery {
+        &self.coded.last().expect("`take_ranges` was called for the chunk").1
+    }
+
+    /// Where codes exclude little, they cost more than they save.
+    fn end_chunk(&mut self, chunk: &ChunkCodes) {
+        if self.compared * USELESS > chunk.groups() * GROUP && chunk.groups() * GROUP * 2 > CHUNK {
+            self.skip = CHUNKS_SKIPPED;
+        }
+    }
+}
+
+/// All numbers below `n`, so that any first few of them are spread evenly: neighbours in an index are often alike, and
+/// bounds get tight sooner if all of it is seen soon.
+fn spread(n: usize) -> impl Iterator<Item = usize> {
+    let golden = (n as f64 * 0.618_033_988_749_895) as usize;
+    let gcd = |mut a: usize, mut b: usize| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let stride = (golden.max(1)..).find(|&stride| gcd(stride, n) == 1).unwrap_or(1);
+    (0..n).map(move |i| (i as u64 * stride as u64 % n as u64) as usize)
+}
