@@ -37,7 +37,8 @@ pub trait DataSource: Send + Sync {
     /// When the data source cannot be read.
     fn tail(&self, selectors: Vec<TopicSelector>, from: Position) -> Result<Box<dyn Tail>, TailError>;
 
-    /// The present end of every topic that one of the selectors matches.
+    /// The present end of every topic that one of the selectors matches. Without selectors, only whether the data source
+    /// can be read.
     ///
     /// # Errors
     /// When the data source cannot be read.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use ureq::Agent;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const POSITION: &str = "X-Vektonn-Position";
 const BODY_BYTES_MAX: u64 = 256 << 20;
 
 /// One keep-alive client of one server.
@@ -20,6 +21,8 @@ pub(crate) struct Client {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    /// How far the log was written by an upload.
+    pub(crate) position: Option<String>,
 }
 
 impl Answer {
@@ -55,13 +58,24 @@ impl Client {
 
     /// `POST path` with a JSON body; an error only where no complete response came.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Answer> {
-        let request = self.agent.post(format!("{}{path}", self.base_url));
-        answer(request.header("Content-Type", "application/json; charset=utf-8").send(body.to_string()))
+        self.post_with(path, body, &[])
+    }
+
+    /// The same with more headers.
+    pub(crate) fn post_with(&self, path: &str, body: &Value, headers: &[(&str, &str)]) -> Result<Answer> {
+        let mut request = self.agent.post(format!("{}{path}", self.base_url));
+        request = request.header("Content-Type", "application/json; charset=utf-8");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.send(body.to_string()))
     }
 }
 
 fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Answer> {
     let mut response = response?;
     let body = response.body_mut().with_config().limit(BODY_BYTES_MAX).read_to_string()?;
-    Ok(Answer { status: response.status().as_u16(), body })
+    let position = response.headers().get(POSITION).and_then(|position| position.to_str().ok());
+    let position = position.map(ToOwned::to_owned);
+    Ok(Answer { status: response.status().as_u16(), body, position })
 }

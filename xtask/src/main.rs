@@ -36,7 +36,7 @@ enum Command {
     Test(steps::TestArgs),
     /// Kills the server with `kill -9` under concurrent uploads, again and again, and looks for losses.
     Crash(crash::CrashArgs),
-    /// Checks fsync before every acknowledgement, a failing fsync, a full disk, and a cut journal.
+    /// Shows that nothing acknowledged is lost: failing disks, killed processes and brokers, stopped shards.
     Faults(faults::FaultsArgs),
     /// Runs the published Python client's scenarios against the server.
     Python(BinaryArgs),

@@ -3,7 +3,7 @@
 //! A point is a key and a version; both are coordinates of its vector, so a search for a point's own vector has
 //! distance 0 only at that version of that key. The configuration is in `xtask/config`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +18,7 @@ const UPLOAD_PATH: &str = "/api/v1/upload/Crash.Source/1.0";
 const BUCKETS: i64 = 4;
 /// The version in a deletion's attributes; versions of points begin at 1.
 const DELETED: i64 = 0;
+const NEIGHBOURS: usize = 10;
 const QUERIES_PER_SEARCH: usize = 200;
 
 /// The versions found for each key: one, unless an index is broken.
@@ -100,6 +101,52 @@ pub(crate) fn unfindable(client: &Client, index: &str, expected: &[(i64, i64)]) 
     Ok(unfindable)
 }
 
+/// Asks for the neighbours of the first version of a point.
+pub(crate) fn search_near(client: &Client, index: &str, version: &str, key: i64) -> Result<Answer> {
+    client.post(&format!("/api/v1/search/{index}/{version}"), &query(&[vector(key, 1)], NEIGHBOURS))
+}
+
+/// The same with a time budget in seconds.
+pub(crate) fn search_within(client: &Client, index: &str, key: i64, seconds: &str) -> Result<Answer> {
+    let query = query(&[vector(key, 1)], NEIGHBOURS);
+    client.post_with(&format!("/api/v1/search/{index}/1.0"), &query, &[("Request-Timeout", seconds)])
+}
+
+/// The versions of the point that are found once the index has followed the log to the position.
+pub(crate) fn search_after(
+    client: &Client,
+    index: &str,
+    key: i64,
+    position: &str,
+    seconds: &str,
+) -> Result<Vec<i64>> {
+    let headers = [("X-Vektonn-Min-Position", position), ("Request-Timeout", seconds)];
+    let query = query(&[vector(key, 1)], NEIGHBOURS);
+    let answer = client.post_with(&format!("/api/v1/search/{index}/1.0"), &query, &headers)?;
+    let found = found_by(&answer, 1)?.concat();
+    Ok(found.into_iter().filter(|point| point.key == key).map(|point| point.version).collect())
+}
+
+/// Checks an answer to `search_near`: neighbours of different keys, the nearest first, with the distances they have.
+pub(crate) fn check_near(answer: &Answer, key: i64) -> Result<()> {
+    let found = found_by(answer, 1)?.concat();
+    for point in &found {
+        let distance = ((point.key - key).pow(2) + (point.version - 1).pow(2)) as f64;
+        ensure!(point.distance == distance, "point {} at {}, not {distance}", point.key, point.distance);
+    }
+    ensure!(found.is_sorted_by(|a, b| a.distance <= b.distance), "not in order: {}", answer.body);
+    let keys: BTreeSet<_> = found.iter().map(|point| point.key).collect();
+    ensure!(keys.len() == found.len(), "a point twice: {}", answer.body);
+    Ok(())
+}
+
+/// A query that only an index with a split by `bucket` takes.
+pub(crate) fn filtered_by_bucket() -> Value {
+    let mut query = query(&[vector(0, 1)], 1);
+    query["splitFilter"] = json!([{"key": "bucket", "value": {"int64": 0}}]);
+    query
+}
+
 #[derive(Clone, PartialEq)]
 struct Nearest {
     key: i64,
@@ -108,11 +155,18 @@ struct Nearest {
 }
 
 fn search(client: &Client, index: &str, k: usize, queries: &[Value]) -> Result<Vec<Vec<Nearest>>> {
-    let query = json!({"queryVectors": queries, "k": k, "retrieveVectors": false});
-    let answer = client.post(&format!("/api/v1/search/{index}/1.0"), &query)?;
-    ensure!(answer.status == 200, "a search in {index} answers {}: {}", answer.status, answer.body);
+    let answer = client.post(&format!("/api/v1/search/{index}/1.0"), &query(queries, k))?;
+    found_by(&answer, queries.len()).with_context(|| format!("a search in {index}"))
+}
+
+fn query(queries: &[Value], k: usize) -> Value {
+    json!({"queryVectors": queries, "k": k, "retrieveVectors": false})
+}
+
+fn found_by(answer: &Answer, queries: usize) -> Result<Vec<Vec<Nearest>>> {
+    ensure!(answer.status == 200, "it answers {}: {}", answer.status, answer.body);
     let results: Vec<Value> = serde_json::from_str(&answer.body).context("a search's answer")?;
-    ensure!(results.len() == queries.len(), "{} results for {} query vectors", results.len(), queries.len());
+    ensure!(results.len() == queries, "{} results for {queries} query vectors", results.len());
     results.iter().map(nearest_points).collect()
 }
 

@@ -60,8 +60,8 @@ impl ManyProcesses {
         };
         let shards: Vec<Server> = Self::SHARDS.into_iter().map(shard).collect::<Result<_>>()?;
         let config = config_with_topology(config, &shards, dir)?;
-        let api =
-            Launch::of(binary, Role::Api { bootstrap_servers }, &config, &dir.join("api.log")).start()?;
+        let role = Role::Api { bootstrap_servers, replicas: "1".to_owned() };
+        let api = Launch::of(binary, role, &config, &dir.join("api.log")).start()?;
         Ok(Self { api, _shards: shards, _broker: broker })
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::http::Client;
 
@@ -20,8 +20,8 @@ const LOG_LINES_SHOWN: usize = 5;
 pub(crate) enum Role {
     /// Everything, with an embedded data source in this directory.
     Serve { data: PathBuf },
-    /// Uploads to Kafka and searches in other processes.
-    Api { bootstrap_servers: String },
+    /// Uploads to Kafka, in topics of so many replicas, and searches in other processes.
+    Api { bootstrap_servers: String, replicas: String },
     /// Holds a shard of an index, by name and version of the index and id of the shard.
     IndexShard { bootstrap_servers: String, index: (String, String), shard: String },
 }
@@ -35,6 +35,8 @@ pub(crate) struct Launch {
     log: PathBuf,
     /// A program and its arguments that start the server, such as strace.
     wrapper: Vec<OsString>,
+    /// Where it listens; without it, on any free port.
+    port: Option<u16>,
 }
 
 impl Launch {
@@ -46,7 +48,7 @@ impl Launch {
     /// The same for any role.
     pub(crate) fn of(binary: &Path, role: Role, config: &Path, log: &Path) -> Self {
         let path = Path::to_path_buf;
-        Self { binary: path(binary), config: path(config), role, log: path(log), wrapper: vec![] }
+        Self { binary: path(binary), config: path(config), role, log: path(log), wrapper: vec![], port: None }
     }
 
     /// The same, started through another program.
@@ -63,6 +65,11 @@ impl Launch {
         Self { role: Role::Serve { data: data.to_path_buf() }, ..self.clone() }
     }
 
+    /// The same on a certain port.
+    pub(crate) fn on_port(&self, port: u16) -> Self {
+        Self { port: Some(port), ..self.clone() }
+    }
+
     /// Starts the server and waits until `/readyz` answers 200.
     pub(crate) fn start(&self) -> Result<Server> {
         let mut server = self.spawn()?;
@@ -72,7 +79,7 @@ impl Launch {
 
     /// Starts the server without waiting for anything.
     pub(crate) fn spawn(&self) -> Result<Server> {
-        let port = free_port()?;
+        let port = self.port.map_or_else(free_port, Ok)?;
         let log = OpenOptions::new()
             .create(true)
             .append(true)
@@ -104,8 +111,9 @@ impl Role {
         const KAFKA: &str = "--kafka-bootstrap-servers";
         match self {
             Self::Serve { data } => vec!["serve".as_ref(), "--data".as_ref(), data.as_ref()],
-            Self::Api { bootstrap_servers } => {
-                vec!["api".as_ref(), KAFKA.as_ref(), bootstrap_servers.as_ref()]
+            Self::Api { bootstrap_servers, replicas } => {
+                let options = ["api", KAFKA, bootstrap_servers, "--kafka-topic-replication-factor", replicas];
+                options.into_iter().map(OsStr::new).collect()
             }
             Self::IndexShard { bootstrap_servers, index: (name, version), shard } => {
                 let options = [
@@ -174,9 +182,35 @@ impl Server {
         Ok(())
     }
 
+    /// Whether the process still runs.
+    pub(crate) fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Stops the process where it stands, as if its machine had hung.
+    pub(crate) fn pause(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// Lets a paused process go on.
+    pub(crate) fn go_on(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        let status = Command::new("kill").arg(signal).arg(self.id().to_string()).status()?;
+        ensure!(status.success(), "cannot send {signal} to {}", self.id());
+        Ok(())
+    }
+
+    /// Everything the server has logged.
+    pub(crate) fn log_text(&self) -> String {
+        File::open(&self.log).and_then(std::io::read_to_string).unwrap_or_default()
+    }
+
     /// The last lines of the server's log, joined.
     pub(crate) fn log_tail(&self) -> String {
-        let text = File::open(&self.log).and_then(std::io::read_to_string).unwrap_or_default();
+        let text = self.log_text();
         let lines: Vec<_> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join(" | ")
     }
@@ -191,7 +225,7 @@ impl Drop for Server {
 }
 
 /// A port that was free a moment ago; if another process takes it first, the server says so and ends.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())
 }

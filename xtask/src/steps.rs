@@ -50,7 +50,7 @@ enum Step {
     Demo,
     /// A short round of kill -9 under uploads.
     Crash,
-    /// Fsync before acknowledgement, failing fsync, full disk, cut journal.
+    /// Failing disks of the embedded data source; killed and stopped processes and brokers of the distributed system.
     Faults,
 }
 

@@ -186,6 +186,10 @@ fn try_high_watermarks(
     deadline: Instant,
 ) -> Result<Result<Position, TailError>, RDKafkaErrorCode> {
     let left = || remaining(deadline, cluster.options().request_timeout);
+    if selectors.is_empty() {
+        // Nothing below would ask anybody, but somebody wants to know whether there is an answer.
+        cluster.list_topics(left())?;
+    }
     let mut names = topics.matching(selectors);
     names.extend(matching_names(cluster, selectors, left())?);
     let mut found: Vec<(String, Topic)> = vec![];

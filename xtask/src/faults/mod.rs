@@ -1,9 +1,11 @@
-//! `cargo xtask faults`: what `kill -9` cannot show, because it leaves the page cache alone.
+//! `cargo xtask faults`: of the embedded data source, what `kill -9` cannot show, because it leaves the page cache alone;
+//! of the distributed system, `kill -9` and all else.
 
 mod cut_journal;
 mod durability;
 mod failing_calls;
 mod full_disk;
+mod kafka;
 mod strace;
 
 use std::path::{Path, PathBuf};
@@ -18,12 +20,18 @@ use crate::points;
 use crate::server::Launch;
 use crate::uploads::Findings;
 
+/// Enough to see each broker killed would be three; more than one is for `cargo xtask faults`.
+const KILL_ROUNDS: u32 = 1;
+
 /// Options of `cargo xtask faults`.
 #[derive(clap::Args)]
 pub(crate) struct FaultsArgs {
     /// Run only these checks.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Check>,
+    /// How often each process and broker is killed in `kills`.
+    #[arg(long, default_value_t = KILL_ROUNDS)]
+    rounds: u32,
     #[command(flatten)]
     binary: BinaryArgs,
 }
@@ -39,28 +47,46 @@ enum Check {
     FailingWrite,
     /// The disk is full: uploads are refused, searches go on, nothing is lost.
     FullDisk,
+    /// The API, shards and brokers of three are killed under uploads and searches: nothing acknowledged is lost, no
+    /// deleted point comes back, all processes end with the same.
+    Kills,
+    /// No broker at start, a broker that goes away during uploads and comes back.
+    NoBroker,
+    /// A shard's process stands still; one is restarted and answers for a position.
+    StoppedShard,
+    /// A changed index file and a new version of an index, without a failed search.
+    VersionSwitch,
 }
 
 /// Builds the server and runs the checks.
 pub(crate) fn run(args: &FaultsArgs) -> Result<()> {
     let binary = args.binary.path()?;
     let chosen = if args.only.is_empty() { Check::value_variants() } else { &args.only };
-    chosen.iter().try_for_each(|&check| run_check(&binary, check))
+    chosen.iter().try_for_each(|&check| run_check(&binary, check, args.rounds))
 }
 
 /// Runs every check.
 pub(crate) fn all(binary: &Path) -> Result<()> {
-    Check::value_variants().iter().try_for_each(|&check| run_check(binary, check))
+    Check::value_variants().iter().try_for_each(|&check| run_check(binary, check, KILL_ROUNDS))
 }
 
-fn run_check(binary: &Path, check: Check) -> Result<()> {
+fn run_check(binary: &Path, check: Check, rounds: u32) -> Result<()> {
+    let rng = &mut Rng::with_seed(1);
+    match check {
+        Check::Fsync => embedded(binary, durability::check).context("fsync before every acknowledgement"),
+        Check::FailingFsync => embedded(binary, failing_calls::check_fsync).context("failing fsync"),
+        Check::FailingWrite => embedded(binary, failing_calls::check_write).context("failing write"),
+        Check::FullDisk => embedded(binary, full_disk::check).context("full disk"),
+        Check::Kills => kafka::kills::check(binary, rounds, rng).context("kills"),
+        Check::NoBroker => kafka::no_broker::check(binary, rng).context("no broker"),
+        Check::StoppedShard => kafka::stopped_shard::check(binary).context("a stopped shard"),
+        Check::VersionSwitch => kafka::version_switch::check(binary, rng).context("switching versions"),
+    }
+}
+
+fn embedded(binary: &Path, check: impl FnOnce(&Bench) -> Result<()>) -> Result<()> {
     let bench = Bench::new(binary)?;
-    let outcome = match check {
-        Check::Fsync => durability::check(&bench).context("fsync before every acknowledgement"),
-        Check::FailingFsync => failing_calls::check_fsync(&bench).context("failing fsync"),
-        Check::FailingWrite => failing_calls::check_write(&bench).context("failing write"),
-        Check::FullDisk => full_disk::check(&bench).context("full disk"),
-    };
+    let outcome = check(&bench);
     if outcome.is_err() {
         println!("    the data directory and the log are kept in {}", bench.dir.keep().display());
     }

@@ -61,6 +61,25 @@ impl Uploads {
         self.in_parallel(|uploader| uploader.until_refused(base_url), refuse)
     }
 
+    /// Uploads from several threads until `meanwhile` has ended. Uploads may be refused with a 5xx and, if the server
+    /// `may_break`, cut off; then they are followed by others.
+    pub(crate) fn during(
+        &mut self,
+        base_url: &str,
+        may_break: bool,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<Counts> {
+        let is_over = AtomicBool::new(false);
+        self.in_parallel(
+            |uploader| uploader.until_over(base_url, may_break, &is_over),
+            || {
+                let outcome = meanwhile();
+                is_over.store(true, Ordering::SeqCst);
+                outcome
+            },
+        )
+    }
+
     /// One more upload per uploader, whatever the answer.
     pub(crate) fn once(&mut self, base_url: &str) -> Result<Counts> {
         self.in_parallel(|uploader| uploader.once(&Client::new(base_url)), || Ok(()))

@@ -15,6 +15,7 @@ use crate::points;
 
 const ITEMS_PER_UPLOAD_MAX: usize = 48;
 const PERCENT_DELETED: u32 = 20;
+const PAUSE_AFTER_BREAK: Duration = Duration::from_millis(20);
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What became of the uploads.
@@ -73,6 +74,28 @@ impl Uploader {
             counts += self.once(&client)?;
             if Instant::now() > deadline {
                 bail!("no upload was refused within {} s", REFUSAL_TIMEOUT.as_secs());
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Uploads until `is_over`, whatever becomes of the uploads.
+    pub(super) fn until_over(
+        &mut self,
+        base_url: &str,
+        may_break: bool,
+        is_over: &AtomicBool,
+    ) -> Result<Counts> {
+        let client = Client::new(base_url);
+        let mut counts = Counts::default();
+        while !is_over.load(Ordering::SeqCst) {
+            match self.once(&client) {
+                Ok(more) => counts += more,
+                Err(error) if may_break && error.is::<ureq::Error>() => {
+                    counts.uploads_cut_off += 1;
+                    std::thread::sleep(PAUSE_AFTER_BREAK);
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(counts)
