@@ -99,8 +99,11 @@ impl ChunkCodes {
 
     /// The rows that must be compared themselves, some of which may be dead, vacant, or never used.
     pub(super) fn uncoded(&self) -> impl Iterator<Item = usize> {
-        let words = self.words();
-        (0..CHUNK).filter(move |row| words[row / WORD] >> (row % WORD) & 1 == 1)
+        self.words().into_iter().zip((0..).step_by(WORD)).flat_map(|(word, first)| {
+            let without_lowest = |&bits: &u64| Some(bits & (bits - 1)).filter(|&bits| bits != 0);
+            let left = std::iter::successors(Some(word).filter(|&bits| bits != 0), without_lowest);
+            left.map(move |bits| first + bits.trailing_zeros() as usize)
+        })
     }
 
     /// One bit for each row of a group that has codes that hold.

@@ -82,7 +82,9 @@ pub(super) mod avx2 {
     #[inline]
     #[target_feature(enable = "avx2")]
     fn add_window(first: Sums, second: Sums, window: &Window, sums: Sums) -> Sums {
-        let [a, b] = window.map(|word| _mm256_set1_epi32(word));
+        // Each word is loaded into all lanes. `map` would load both at once, and then move and shift them.
+        let [a, b] = window;
+        let (a, b) = (_mm256_set1_epi32(*a), _mm256_set1_epi32(*b));
         let add = |half: usize| {
             // `fits` of the query rules out that these overflow.
             let pairs =
