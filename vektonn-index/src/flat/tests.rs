@@ -4,8 +4,12 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::bound::CodedQuery;
+use super::codes::ChunkCodes;
+use super::ranges::Ranges;
 use super::*;
 use crate::distance::InstructionSet;
+use crate::distance::int8::{GROUP, Probe, Scores};
 use crate::top_k::TopK;
 
 /// Coordinates built to break bounds, as a function of numbers without meaning.
@@ -312,5 +316,195 @@ proptest! {
             }
         }
         prop_assert_eq!(&found(), &before);
+    }
+}
+
+/// All that a search relies on: with a bound that its own distance does not exceed, a row is marked. Checked where it is
+/// tightest, at its own distance, and with the score that was made for the farthest row. Returns how many rows had codes.
+fn marked_at_their_own_distances(
+    metric: Metric,
+    ranges: Ranges,
+    rows: &[Vec<f32>],
+    queries: &[Vec<f32>],
+) -> Result<usize, TestCaseError> {
+    let (space, ranges) = (Space::of(metric), Arc::new(ranges));
+    let all = index(metric, rows[0].len(), InstructionSet::Scalar, usize::MAX);
+    let batch = all.slots().timeline().write();
+    for (i, row) in rows.iter().enumerate() {
+        prop_assert_eq!(all.insert(&batch, i as u32, row).unwrap(), i as u32);
+    }
+    drop(batch);
+    let coded_rows = rows.iter().enumerate().map(|(i, row)| {
+        let norm = if metric == Metric::Cosine { all.norm_of(i as u32) } else { 1.0 };
+        (i, row.as_slice(), space.factor(norm))
+    });
+    let (chunk, _) = ChunkCodes::new(None, &ranges, space, rows.len(), coded_rows);
+    let coded: Vec<usize> =
+        (0..rows.len()).filter(|i| chunk.coded(i / GROUP) >> (i % GROUP) & 1 == 1).collect();
+    for query in queries {
+        let query = DenseQuery { coordinates: query, norm: distance::norm(query) };
+        if metric == Metric::Cosine && query.norm == 0.0 {
+            continue;
+        }
+        let mut distances = vec![0.0; rows.len()];
+        for (i, row) in rows.iter().enumerate() {
+            all.distances(&query, row, i as u32, &mut distances[i..=i]);
+        }
+        let finite = |&i: &usize| distances[i].is_finite();
+        let farthest = coded.iter().filter(|i| finite(i)).map(|&i| distances[i]).max_by(f32::total_cmp);
+        let coded_query = CodedQuery::new(query.coordinates, query.norm, space, &ranges);
+        for i in coded.iter().copied().filter(finite) {
+            let own = coded_query.limit(distances[i]);
+            for limit in [own, coded_query.limit(farthest.unwrap())] {
+                let probe =
+                    Probe { code: &coded_query.code, weights: limit.weights, at_least: limit.at_least };
+                for set in InstructionSet::ALL {
+                    let mut found = Scores::new();
+                    CodeKernels::new(set).scan_one(chunk.tile(i / GROUP, 1), probe, &mut found);
+                    let score = found.scores[0][i % GROUP];
+                    let marked = found.marks[0] >> (i % GROUP) & 1 == 1;
+                    // As the search decides when its bound has fallen since the scan.
+                    let still_marked = score.is_nan() || own.at_least.is_nan() || score >= own.at_least;
+                    prop_assert!(
+                        marked && still_marked,
+                        "row {i} at {}: score {score}, {limit:?}, own {own:?}",
+                        distances[i]
+                    );
+                }
+            }
+        }
+    }
+    Ok(coded.len())
+}
+
+/// Ranges for rows, as the plane fits them.
+fn fit(metric: Metric, rows: &[Vec<f32>]) -> Ranges {
+    let space = Space::of(metric);
+    let sample: Vec<Vec<f32>> = rows
+        .iter()
+        .map(|row| (row, space.factor(distance::norm(row))))
+        .map(|(row, factor)| row.iter().map(|&x| (f64::from(x) * factor) as f32).collect())
+        .collect();
+    Ranges::fit(&sample, rows[0].len(), space.is_unit())
+}
+
+fn any_metric() -> impl Strategy<Value = Metric> {
+    proptest::sample::select(&[Metric::L2, Metric::InnerProduct, Metric::Cosine][..])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    /// With any ranges: those of the rows, or of others.
+    #[test]
+    fn no_row_is_excluded_at_its_own_distance(
+        metric in any_metric(),
+        data in proptest::sample::select(&DATA[..]),
+        others in proptest::sample::select(&DATA[..]),
+        seed in any::<u64>(),
+        dimension in prop_oneof![1_usize..40, Just(300)],
+        rows in 1_usize..50,
+    ) {
+        let of = |data: Data, salt: u64| -> Vec<Vec<f32>> {
+            (60..60 + rows).map(|i| data.row(seed ^ salt, i, dimension)).collect()
+        };
+        let rows = of(data, 0);
+        let mut queries = vec![rows[0].clone(), vec![0.0; dimension], rows[0].iter().map(|x| x * 0.999).collect()];
+        queries.extend(of(data, 1).into_iter().take(3));
+        queries.extend(DATA.iter().flat_map(|&data| of(data, 2).into_iter().next()));
+        let ranges = fit(metric, &if seed.is_multiple_of(2) { of(others, 3) } else { rows.clone() });
+        marked_at_their_own_distances(metric, ranges, &rows, &queries)?;
+    }
+
+    /// Rows and queries that lose nothing by coding: there is only the slack for rounding between them and the bound.
+    #[test]
+    fn no_row_is_excluded_that_is_coded_exactly(
+        metric in proptest::sample::select(&[Metric::L2, Metric::InnerProduct][..]),
+        seed in any::<u64>(),
+        dimension in prop_oneof![1_usize..40, Just(300), Just(4096)],
+        power in -20_i32..20,
+        center in prop_oneof![Just(0_i8), -64_i8..64],
+    ) {
+        exactly_coded(metric, seed, dimension, 2_f32.powi(power), center.into(), 32)?;
+    }
+
+    /// All cosines are 1 but for rounding, and any of them may be the largest.
+    #[test]
+    fn no_row_is_excluded_that_has_the_direction_of_the_query(
+        seed in any::<u64>(),
+        dimension in prop_oneof![1_usize..40, Just(300), Just(2048)],
+        nudge in prop_oneof![Just(0.0_f32), Just(1e-7), Just(1e-4)],
+    ) {
+        let direction = Data::Uniform.row(seed, 0, dimension);
+        let rows: Vec<Vec<f32>> = (1..30).map(|i| {
+            let factor = 10_f32.powf(Data::Uniform.row(seed, i, 1)[0] * 17.0);
+            let nudges = Data::Uniform.row(seed, 100 + i, dimension);
+            direction.iter().zip(nudges).map(|(x, y)| (x + y * nudge) * factor).collect()
+        }).collect();
+        let queries = [direction, rows[0].clone()];
+        marked_at_their_own_distances(Metric::Cosine, fit(Metric::Cosine, &rows), &rows, &queries)?;
+    }
+}
+
+/// Rows and queries that are multiples of the steps of their codes, so that coding loses nothing.
+fn exactly_coded(
+    metric: Metric,
+    seed: u64,
+    dimension: usize,
+    scale: f32,
+    center: f32,
+    rows: usize,
+) -> Result<(), TestCaseError> {
+    let number = |i: usize, j: usize| hash(seed ^ hash(i as u64 ^ hash(j as u64)));
+    let ranges = Ranges {
+        center: vec![center * scale; dimension].into(),
+        zero: vec![128; dimension].into(),
+        scale: f64::from(scale),
+        error: 0.0,
+    };
+    let row = |i: usize| -> Vec<f32> {
+        // The first few are near to each other, so that rounding decides.
+        let near = i < rows / 2;
+        let code = |j: usize| match near {
+            true => {
+                (number(0, j) % 248) as i32 - 124 + (number(i, j).is_multiple_of(dimension as u64)) as i32
+            }
+            false => (number(i, j) % 256) as i32 - 128,
+        };
+        (0..dimension).map(|j| (code(j) as f32 + center) * scale).collect()
+    };
+    let query = |i: usize| -> Vec<f32> {
+        // The first dimension makes the step of the query's codes 1, or 2.
+        let step = (i + 1) as f32;
+        let of = |j: usize| match j % 8 {
+            0 => {
+                if j == 0 {
+                    126.0
+                } else {
+                    (number(i, j) % 120) as f32
+                }
+            }
+            1 | 4 | 5 => 0.0,
+            _ => (number(i, j) % 61) as f32 - 30.0,
+        };
+        let center = if metric == Metric::L2 { center } else { 0.0 };
+        (0..dimension).map(|j| (of(j) * step + center) * scale).collect()
+    };
+    let rows: Vec<Vec<f32>> = (0..rows).map(row).collect();
+    let coded = marked_at_their_own_distances(metric, ranges, &rows, &[query(0), query(1)])?;
+    prop_assert_eq!(coded, rows.len());
+    Ok(())
+}
+
+#[test]
+fn the_most_dimensions() {
+    for metric in [Metric::L2, Metric::InnerProduct] {
+        exactly_coded(metric, 5, 1 << 16, 1.0, 3.0, 8).unwrap();
+    }
+    for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
+        let rows: Vec<Vec<f32>> = (0..6).map(|i| Data::Clusters.row(8, i, 1 << 16)).collect();
+        let query = Data::Clusters.row(8, 7, 1 << 16);
+        let queries = [rows[0].clone(), query];
+        marked_at_their_own_distances(metric, fit(metric, &rows), &rows, &queries).unwrap();
     }
 }
