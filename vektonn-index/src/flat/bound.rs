@@ -162,6 +162,7 @@ impl CodedQuery {
 
     /// The scores to expect of rows whose final distance does not exceed `distance`.
     pub(super) fn limit(&self, distance: f32) -> Limit {
+        debug_assert!(!distance.is_nan(), "final distances are never NaN");
         if distance == f32::INFINITY {
             return Limit { weights: self.weights_of_estimate(), at_least: f32::NEG_INFINITY };
         }
