@@ -24,8 +24,8 @@ pub(crate) struct Goal {
 }
 
 /// Everything a benchmark prints.
-#[derive(Default)]
 pub(crate) struct Report {
+    conditions: String,
     sections: Vec<(String, Table)>,
     goals: Vec<Goal>,
 }
@@ -71,6 +71,11 @@ impl Goal {
 }
 
 impl Report {
+    /// Nothing yet; `conditions` are what was measured, and on what.
+    pub(crate) fn new(conditions: impl Into<String>) -> Self {
+        Self { conditions: conditions.into(), sections: vec![], goals: vec![] }
+    }
+
     /// Adds a table under a heading; columns but the first are numbers.
     pub(crate) fn add_table<const N: usize>(
         &mut self,
@@ -98,6 +103,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.conditions)?;
         for (heading, table) in &self.sections {
             writeln!(f, "{heading}\n{table}\n")?;
         }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 
 use crate::binary::{Profile, build};
-use crate::kafka::{Cluster, ClusterOptions};
+use crate::kafka::{self, Cluster, ClusterOptions};
 use crate::shell::{cargo, run as run_command};
 
 /// What to measure.
@@ -39,6 +39,7 @@ fn ingest(args: &IngestArgs) -> Result<()> {
     let binary = build(Profile::Release)?;
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let cluster = Cluster::start(&ClusterOptions::on_free_ports(1, &dir.path().join("kafka"))?)?;
+    eprintln!("    Apache Kafka {}, one broker: {}", kafka::version(), cluster.bootstrap_servers());
     let flags = [("--quick", args.quick), ("--json", args.json)];
     run_command(
         cargo()

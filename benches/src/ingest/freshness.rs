@@ -30,27 +30,13 @@ pub(super) struct Wanted {
     /// The goals' names start with this.
     pub(super) goal: &'static str,
     pub(super) p99_ms_max: f64,
-    pub(super) asking: Asking,
-}
-
-/// How a search is to find what was uploaded.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asking {
-    /// It asks again and again.
-    Repeatedly,
-    /// It waits for the position that the upload told, and must find it then.
-    ByPosition,
 }
 
 /// Of one process with an embedded data source.
 pub(super) fn measure_embedded(setup: &Setup, report: &mut Report) -> Result<()> {
     let system = System::embedded(setup, &Catalog::new(setup.dimension))?;
-    let wanted = Wanted {
-        what: "embedded data source",
-        goal: "acknowledged_to_searchable",
-        p99_ms_max: P99_MS_MAX,
-        asking: Asking::Repeatedly,
-    };
+    let wanted =
+        Wanted { what: "embedded data source", goal: "acknowledged_to_searchable", p99_ms_max: P99_MS_MAX };
     measure(setup, &system, &wanted, report)
 }
 
@@ -66,9 +52,7 @@ pub(super) fn measure(setup: &Setup, system: &System, wanted: &Wanted, report: &
         eprintln!("freshness: round {} of {}", number + 1, setup.size.rounds);
         let samples = |seed| Points::random(setup.size.freshness_samples, setup.dimension, seed);
         let (a, b) = (2 * number as u64, 2 * number as u64 + 1);
-        let round = |turn| {
-            round(&system.connect(), wanted.asking, &samples(SEED + 1 + turn), first_id(&base, setup, turn))
-        };
+        let round = |turn| round(&system.connect(), &samples(SEED + 1 + turn), first_id(&base, setup, turn));
         idle.push(round(a)?);
         busy.push(while_uploading(system, &bodies, || round(b))?);
     }
@@ -81,25 +65,21 @@ fn first_id(base: &Points, setup: &Setup, round: u64) -> i64 {
     (base.len() + round as usize * setup.size.freshness_samples) as i64
 }
 
-fn round(client: &Connection<'_>, asking: Asking, points: &Points, first_id: i64) -> Result<Round> {
+fn round(client: &Connection<'_>, points: &Points, first_id: i64) -> Result<Round> {
     let (mut elapsed, mut searches) = (vec![], 0);
     for row in 0..points.len() {
         let (body, search) = (points.upload_body(row..row + 1, first_id), points.search_body(row, 1));
         let id = first_id + row as i64;
-        let position = client.upload(&body)?;
+        client.upload(&body)?;
         let acknowledged = Instant::now();
         loop {
             searches += 1;
-            let answer = match asking {
-                Asking::Repeatedly => client.search(&search)?,
-                Asking::ByPosition => client.search_after(&position, &search)?,
-            };
+            let answer = client.search(&search)?;
             let waited = acknowledged.elapsed();
             if found_ids(&answer)? == [id] {
                 elapsed.push(waited);
                 break;
             }
-            ensure!(asking == Asking::Repeatedly, "point {id} is not found at position {position}: {answer}");
             ensure!(waited < SEARCHABLE_TIMEOUT, "point {id} is not found after {waited:?}");
         }
     }

@@ -6,6 +6,7 @@ mod kafka;
 mod search;
 mod stopwatch;
 mod system;
+mod threads;
 mod upload;
 
 use std::path::PathBuf;
@@ -137,8 +138,9 @@ pub(crate) fn run(args: &IngestArgs) -> Result<Report> {
         dimension: args.dimension.max(1),
         size: if args.quick { &QUICK } else { &FULL },
     };
-    eprintln!("{}; data directories under {}", machine::description(), setup.dir.display());
-    let mut report = Report::default();
+    let conditions = conditions();
+    eprintln!("{conditions}; data directories under {}", setup.dir.display());
+    let mut report = Report::new(conditions);
     let is_wanted = |part: &Part| args.only.is_empty() || args.only.contains(part);
     for (part, measure) in EMBEDDED_PARTS.iter().filter(|(part, _)| is_wanted(part)) {
         measure(&setup, &mut report).with_context(|| part.name())?;
@@ -153,6 +155,11 @@ pub(crate) fn run(args: &IngestArgs) -> Result<Report> {
         ensure!(args.only.is_empty() || parts.is_empty(), "--only {}: set --kafka", parts[0].0.name());
     }
     Ok(report)
+}
+
+fn conditions() -> String {
+    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+    format!("Vektonn {}, librdkafka {librdkafka}; {}", env!("CARGO_PKG_VERSION"), machine::description())
 }
 
 impl Part {

@@ -2,15 +2,16 @@
 
 use std::hint::black_box;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use parking_lot::Mutex;
 use vektonn_core::Position;
 use vektonn_core::codec::{Record, encode_record};
 
 use super::dto::InputDataPoint;
 use super::stopwatch::{Outcome, Stopwatch};
+use super::threads::in_turns;
 use super::{Setup, UPLOAD_POINTS};
 use crate::catalog::Catalog;
 use crate::data::Points;
@@ -92,11 +93,6 @@ impl Uploads {
         self.bodies.iter().map(Vec::len).sum()
     }
 
-    fn record_bytes(&self) -> usize {
-        let bytes = |record: &Record| record.key.len() + record.value.as_ref().map_or(0, Vec::len);
-        self.records.iter().flatten().map(bytes).sum()
-    }
-
     /// What they are, for people.
     pub(super) fn describe(&self, points: &Points) -> String {
         let per_point = |bytes: usize| bytes as f64 / self.points as f64;
@@ -107,9 +103,14 @@ impl Uploads {
             points.dimension(),
             points.mean_digits(),
             per_point(self.body_bytes()),
-            per_point(self.record_bytes()),
+            per_point(self.records.iter().flatten().map(record_bytes).sum()),
         )
     }
+}
+
+/// What a record takes in the log.
+pub(super) fn record_bytes(record: &Record) -> usize {
+    record.key.len() + record.value.as_ref().map_or(0, Vec::len)
 }
 
 /// serde_json alone, on this thread.
@@ -125,27 +126,24 @@ fn parse(uploads: &Uploads) -> Result<Outcome> {
 fn upload(setup: &Setup, uploads: &Uploads) -> Result<[Outcome; 2]> {
     let catalog = Catalog::new(setup.dimension);
     let server = Server::start(&setup.binary, &catalog.files(&[]), &setup.dir)?;
-    let next = AtomicUsize::new(0);
+    let path = catalog.upload_path();
+    let position = Mutex::new(Position::new());
     let stopwatch = Stopwatch::start(server.id());
-    let upload_some = || -> Result<Position> {
+    in_turns(setup.connections, &uploads.bodies, || {
         let client = server.client();
-        let mut position = Position::new();
-        while let Some(body) = uploads.bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let token = client.upload(&catalog.upload_path(), body)?;
-            position.merge_max(&Position::from_str(&token).context("a position")?);
+        let (path, position) = (&path, &position);
+        move |body| {
+            let token = client.upload(path, body)?;
+            position.lock().merge_max(&Position::from_str(&token).context("a position")?);
+            Ok(())
         }
-        Ok(position)
-    };
-    let mut position = Position::new();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..setup.connections).map(|_| scope.spawn(upload_some)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            position.merge_max(&thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            anyhow::Ok(())
-        })
     })?;
     let acknowledged = stopwatch.read(uploads.points);
-    server.client().search_after(&position.to_string(), &catalog.search_path(), &uploads.any_search)?;
+    server.client().search_after(
+        &position.into_inner().to_string(),
+        &catalog.search_path(),
+        &uploads.any_search,
+    )?;
     Ok([acknowledged, stopwatch.read(uploads.points)])
 }
 

@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::data::Points;
 use crate::ingest::stopwatch::{Outcome, Stopwatch};
 use crate::ingest::system::spawn_shard;
+use crate::ingest::upload::record_bytes;
 use crate::report::{Goal, Report, Required};
 use crate::stats::Spread;
 
@@ -87,10 +88,6 @@ impl Log {
         topic.check_end(records)?;
         Ok(Self { topic, catalog, records, bytes })
     }
-}
-
-pub(super) fn record_bytes(record: &Record) -> usize {
-    record.key.len() + record.value.as_ref().map_or(0, Vec::len)
 }
 
 /// Each round begins with another step, so that none of them always follows the same one.

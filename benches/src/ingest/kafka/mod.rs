@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 
 use self::topic::BenchTopic;
-use super::freshness::{self, Asking, Wanted};
+use super::freshness::{self, Wanted};
 use super::system::System;
 use super::{Setup, Size};
 use crate::catalog::Catalog;
@@ -53,10 +53,9 @@ pub(super) fn freshness(kafka: &Kafka<'_>, report: &mut Report) -> Result<()> {
     let topic = BenchTopic::create(kafka.servers, &catalog)?;
     let system = System::on_kafka(kafka.setup, kafka.servers, &catalog)?;
     let wanted = Wanted {
-        what: "Kafka, one API and one shard process, searches that wait for the upload's position",
+        what: "Kafka, one API and one shard process",
         goal: "kafka_acknowledged_to_searchable",
         p99_ms_max: SEARCHABLE_P99_MS_MAX,
-        asking: Asking::ByPosition,
     };
     freshness::measure(kafka.setup, &system, &wanted, report)?;
     drop(system);

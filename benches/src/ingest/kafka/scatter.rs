@@ -10,6 +10,7 @@ use crate::data::Points;
 use crate::http::{Client, found_ids};
 use crate::ingest::UPLOAD_POINTS;
 use crate::ingest::system::System;
+use crate::ingest::threads::in_turns;
 use crate::machine;
 use crate::report::{Goal, Report, Required};
 use crate::stats::{Spread, quantile, sorted_ms};
@@ -105,13 +106,7 @@ fn round(system: &System, bodies: &[Vec<u8>], number: usize, searches: usize) ->
 }
 
 fn ask_all(shards: &[Client], body: &[u8]) -> Result<()> {
-    std::thread::scope(|scope| {
-        let ask = |shard: &'_ Client| shard.search(SHARD_SEARCH_PATH, body).map(drop);
-        let threads: Vec<_> = shards.iter().map(|shard| scope.spawn(move || ask(shard))).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
+    in_turns(shards.len(), shards, || |shard: &Client| shard.search(SHARD_SEARCH_PATH, body).map(drop))
 }
 
 fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {

@@ -1,7 +1,5 @@
 //! Points per second through HTTP into Kafka, next to a producer that has the records already.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use anyhow::{Context, Result};
 use vektonn_core::codec::Record;
 
@@ -10,6 +8,7 @@ use crate::catalog::Catalog;
 use crate::data::Points;
 use crate::ingest::stopwatch::{Outcome, Stopwatch};
 use crate::ingest::system::spawn_api;
+use crate::ingest::threads::in_turns;
 use crate::ingest::upload::Uploads;
 use crate::report::{Goal, Report, Required};
 use crate::stats::Spread;
@@ -113,28 +112,6 @@ impl Ready<'_> {
         })?;
         Ok(stopwatch.read(self.uploads.points))
     }
-}
-
-/// Hands the items to so many threads, each with a worker of its own.
-fn in_turns<T: Sync, W: FnMut(&T) -> Result<()>>(
-    threads: usize,
-    items: &[T],
-    worker: impl Fn() -> W + Sync,
-) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut work = worker();
-        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-            work(item)?;
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
 }
 
 fn add_results(kafka: &Kafka<'_>, points: &Points, uploads: &Uploads, rounds: &[Round], report: &mut Report) {
