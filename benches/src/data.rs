@@ -1,53 +1,17 @@
-//! The points that benchmarks upload, their configuration, and their forms: JSON, changes, queries.
+//! The points that benchmarks upload, in all their forms: JSON, changes, queries.
 
 use std::fs;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use vektonn_core::{
-    Attribute, Change, DataPoint, DataSourceId, DataSourceMeta, IndexId, IndexMeta, SearchQuery, Vector,
-};
-
-pub(crate) const UPLOAD_PATH: &str = "/api/v1/upload/Bench.Source/1.0";
-pub(crate) const SEARCH_PATH: &str = "/api/v1/search/Bench.Index/1.0";
-const INDEX_YAML: &str = "dataSourceId: {name: Bench.Source, version: 1.0}
-indexAlgorithm: {type: FaissIndex.L2}
-idAttributes: [Id]
-shardsById: {All: {}}
-";
-const TOPOLOGY_YAML: &str = "Bench.Index: {1.0: {All: \"localhost:8082\"}}\n";
-/// The only shard of the index.
-pub(crate) const SHARD: &str = "All";
+use vektonn_core::{Attribute, Change, DataPoint, SearchQuery, Vector};
 
 /// Dense f32 vectors. In all forms the row is the point's `Id`, unless another first id is given.
 pub(crate) struct Points {
     dimension: usize,
     coordinates: Vec<f32>,
-}
-
-/// The data source of points of a dimension, and its only index: exact L2, one shard.
-pub(crate) fn index_meta(dimension: usize) -> Result<IndexMeta> {
-    let id = DataSourceId::new("Bench.Source", "1.0");
-    let data_source = DataSourceMeta::from_yaml(id, &data_source_yaml(dimension))?;
-    Ok(IndexMeta::from_yaml(IndexId::new("Bench.Index", "1.0"), INDEX_YAML, Arc::new(data_source))?)
-}
-
-/// The configuration directory that describes the same.
-pub(crate) fn config_files(dimension: usize) -> Vec<(&'static str, String)> {
-    vec![
-        ("data-sources/Bench.Source/1.0.yaml", data_source_yaml(dimension)),
-        ("indices/Bench.Index/1.0.yaml", INDEX_YAML.to_owned()),
-        ("index-shards-topology.yaml", TOPOLOGY_YAML.to_owned()),
-    ]
-}
-
-fn data_source_yaml(dimension: usize) -> String {
-    format!(
-        "vectorDimension: {dimension}\nattributeValueTypes: {{Id: Int64, Label: String}}\npermanentAttributes: [Id]\n"
-    )
 }
 
 impl Points {
@@ -142,9 +106,14 @@ impl Points {
 
     /// The upload of a row as a library takes it.
     pub(crate) fn change(&self, row: usize) -> Change {
-        let id = row as i64;
-        let attributes = vec![Attribute::new("Id", id), Attribute::new("Label", label(id))];
-        Change::Upsert(DataPoint { attributes, vector: self.vector(row) })
+        Change::Upsert(DataPoint { attributes: attributes(row as i64), vector: self.vector(row) })
+    }
+
+    /// Gives a change another id, and the label that goes with it.
+    pub(crate) fn rename(change: &mut Change, id: i64) {
+        if let Change::Upsert(point) = change {
+            point.attributes = attributes(id);
+        }
     }
 
     /// Coordinates in f64 as JSON gives them: the nearest to the decimal digits, not the widened f32.
@@ -158,6 +127,10 @@ impl Points {
         let digits = |x: &f32| x.to_string().trim_start_matches(['-', '0', '.']).replace('.', "").len();
         self.coordinates.iter().map(digits).sum::<usize>() as f64 / self.coordinates.len() as f64
     }
+}
+
+fn attributes(id: i64) -> Vec<Attribute> {
+    vec![Attribute::new("Id", id), Attribute::new("Label", label(id))]
 }
 
 fn label(id: i64) -> String {
@@ -185,10 +158,5 @@ mod tests {
         assert_eq!(body["queryVectors"][0]["coordinates"], serde_json::json!([0.5, -1]));
         assert_eq!(points.batches(1).collect::<Vec<_>>(), [0..1, 1..2]);
         assert_eq!(points.mean_digits(), 1.25);
-    }
-
-    #[test]
-    fn the_index_is_valid() {
-        assert!(index_meta(3).unwrap().warnings().is_empty());
     }
 }

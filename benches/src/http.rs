@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use ureq::Agent;
 
@@ -32,6 +32,15 @@ impl Client {
     /// Whether `GET path` answers 200.
     pub(crate) fn is_ok(&self, path: &str) -> bool {
         self.agent.get(self.url(path)).call().is_ok_and(|response| response.status() == 200)
+    }
+
+    /// The JSON that `GET path` answers.
+    pub(crate) fn get_json(&self, path: &str) -> Result<Value> {
+        let response = self.agent.get(self.url(path)).call().with_context(|| format!("GET {path}"))?;
+        let status = response.status().as_u16();
+        let text = text(response)?;
+        ensure!(status == 200, "GET {path} answers {status}: {text}");
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// Uploads a JSON body; returns the log's position after it.

@@ -5,6 +5,7 @@
 //! The machines it runs on are noisy, so whatever is compared runs in the same process in interleaved rounds, and
 //! medians of the rounds are reported with their spread.
 
+mod catalog;
 mod data;
 mod http;
 mod ingest;
@@ -24,7 +25,7 @@ use crate::report::Report;
 #[derive(Parser)]
 #[command(name = "vektonn-bench")]
 struct Cli {
-    /// Print one JSON line for each goal instead of tables.
+    /// Print one JSON line for each goal; the tables go to standard error.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -58,6 +59,7 @@ fn run(cli: &Cli) -> Result<()> {
 
 fn print(report: &Report, json: bool) {
     if json {
+        eprintln!("{report}");
         report.goals().iter().for_each(|goal| println!("{}", goal.to_json()));
     } else {
         println!("{report}");

@@ -10,6 +10,7 @@ use serde_json::json;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Required {
     AtLeast(f64),
+    AtMost(f64),
     Below(f64),
 }
 
@@ -23,8 +24,8 @@ pub(crate) struct Goal {
 }
 
 /// Everything a benchmark prints.
-#[derive(Default)]
 pub(crate) struct Report {
+    conditions: String,
     sections: Vec<(String, Table)>,
     goals: Vec<Goal>,
 }
@@ -33,6 +34,7 @@ impl Required {
     fn holds(self, measured: f64) -> bool {
         match self {
             Self::AtLeast(bound) => measured >= bound,
+            Self::AtMost(bound) => measured <= bound,
             Self::Below(bound) => measured < bound,
         }
     }
@@ -42,6 +44,7 @@ impl fmt::Display for Required {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtLeast(bound) => write!(f, ">= {bound}"),
+            Self::AtMost(bound) => write!(f, "<= {bound}"),
             Self::Below(bound) => write!(f, "< {bound}"),
         }
     }
@@ -68,6 +71,11 @@ impl Goal {
 }
 
 impl Report {
+    /// Nothing yet; `conditions` are what was measured, and on what.
+    pub(crate) fn new(conditions: impl Into<String>) -> Self {
+        Self { conditions: conditions.into(), sections: vec![], goals: vec![] }
+    }
+
     /// Adds a table under a heading; columns but the first are numbers.
     pub(crate) fn add_table<const N: usize>(
         &mut self,
@@ -95,6 +103,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.conditions)?;
         for (heading, table) in &self.sections {
             writeln!(f, "{heading}\n{table}\n")?;
         }
@@ -117,6 +126,7 @@ mod tests {
         let expected = json!({"goal": "ratio", "required": ">= 0.5", "measured": 0.75, "held": true});
         assert_eq!(goal(Required::AtLeast(0.5), 0.75), expected);
         assert_eq!(goal(Required::Below(50.0), 50.0)["held"], false);
+        assert_eq!(goal(Required::AtMost(2.0), 2.0)["held"], true);
         assert_eq!(goal(Required::Below(50.0), f64::NAN)["held"], false);
     }
 }

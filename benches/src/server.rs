@@ -1,4 +1,4 @@
-//! The release binary as a child process on a free port of 127.0.0.1, with an embedded data source.
+//! The release binary as child processes on free ports of 127.0.0.1: one that does everything, or several on Kafka.
 
 use std::fs::{self, File};
 use std::net::TcpListener;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::catalog::{Catalog, ConfigFiles};
 use crate::http::Client;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,40 +31,61 @@ pub(crate) fn binary(given: Option<&Path>) -> Result<PathBuf> {
     Ok(binary)
 }
 
-/// The files of a configuration directory, as paths in it and text.
-pub(crate) type ConfigFiles = [(&'static str, String)];
+/// What a process is to be.
+pub(crate) struct Launch<'a> {
+    pub(crate) binary: &'a Path,
+    /// Its own directory is made in this one.
+    pub(crate) parent: &'a Path,
+    pub(crate) config: &'a ConfigFiles,
+    pub(crate) port: u16,
+    pub(crate) role: Role<'a>,
+}
 
-/// A running server with an empty data directory; dropping it kills it and removes its files.
+/// The part that a process plays.
+pub(crate) enum Role<'a> {
+    /// Everything, with an embedded data source.
+    Whole,
+    /// Uploads to these Kafka servers, and searches of shards in other processes.
+    Api { servers: &'a str },
+    /// One shard, from these Kafka servers.
+    Shard { servers: &'a str, catalog: &'a Catalog, shard_id: &'a str },
+}
+
+/// A running process with an empty data directory; dropping it kills it and removes its files.
 pub(crate) struct Server {
     child: Child,
-    base_url: String,
+    address: String,
     dir: TempDir,
 }
 
 impl Server {
-    /// Starts a server in a new directory within `parent` and waits until it is ready.
+    /// Starts a server with an embedded data source, and waits until it is ready.
     pub(crate) fn start(binary: &Path, config: &ConfigFiles, parent: &Path) -> Result<Self> {
-        let dir = tempfile::tempdir_in(parent).context("cannot make a temporary directory")?;
-        for (path, text) in config {
+        let launch = Launch { binary, parent, config, port: free_port()?, role: Role::Whole };
+        let mut server = Self::spawn(&launch)?;
+        server.wait_ready()?;
+        Ok(server)
+    }
+
+    /// Starts a process, without waiting for anything.
+    pub(crate) fn spawn(launch: &Launch<'_>) -> Result<Self> {
+        let dir = tempfile::tempdir_in(launch.parent).context("cannot make a temporary directory")?;
+        for (path, text) in launch.config {
             let path = dir.path().join("config").join(path);
             fs::create_dir_all(path.parent().unwrap_or(&path))?;
             fs::write(path, text)?;
         }
-        let port = free_port()?;
         let log = File::create(dir.path().join("log"))?;
-        let child = Command::new(binary)
-            .args(["serve", "--port", &port.to_string(), "--config"])
+        let child = Command::new(launch.binary)
+            .args(launch.role.arguments(dir.path()))
+            .args(["--port", &launch.port.to_string(), "--config"])
             .arg(dir.path().join("config"))
-            .arg("--data")
-            .arg(dir.path().join("data"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut server = Self { child, base_url: format!("http://127.0.0.1:{port}"), dir };
-        server.wait_ready()?;
-        Ok(server)
+            .with_context(|| format!("cannot start {}", launch.binary.display()))?;
+        Ok(Self { child, address: format!("127.0.0.1:{}", launch.port), dir })
     }
 
     /// The process id.
@@ -73,18 +95,29 @@ impl Server {
 
     /// A new connection.
     pub(crate) fn client(&self) -> Client {
-        Client::new(&self.base_url)
+        Client::new(&format!("http://{}", self.address))
     }
 
-    fn wait_ready(&mut self) -> Result<()> {
+    /// Where it listens, as `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Waits until it says that it is ready.
+    pub(crate) fn wait_ready(&mut self) -> Result<()> {
+        self.wait_ready_for(READY_TIMEOUT)
+    }
+
+    /// The same where more time may be needed.
+    pub(crate) fn wait_ready_for(&mut self, timeout: Duration) -> Result<()> {
         let client = self.client();
-        let deadline = Instant::now() + READY_TIMEOUT;
+        let deadline = Instant::now() + timeout;
         while !client.is_ok("/readyz") {
             if let Some(status) = self.child.try_wait()? {
                 bail!("the server ended while starting ({status}): {}", self.log_tail());
             }
             if Instant::now() > deadline {
-                bail!("the server is not ready after {} s: {}", READY_TIMEOUT.as_secs(), self.log_tail());
+                bail!("the server is not ready after {} s: {}", timeout.as_secs(), self.log_tail());
             }
             std::thread::sleep(POLL_INTERVAL);
         }
@@ -98,6 +131,27 @@ impl Server {
     }
 }
 
+impl Role<'_> {
+    fn arguments(&self, dir: &Path) -> Vec<String> {
+        let own = |arguments: &[&str]| arguments.iter().map(|&argument| argument.to_owned()).collect();
+        match self {
+            Self::Whole => own(&["serve", "--data", &dir.join("data").to_string_lossy()]),
+            Self::Api { servers } => own(&["api", "--kafka-bootstrap-servers", servers]),
+            Self::Shard { servers, catalog, shard_id } => own(&[
+                "index-shard",
+                "--kafka-bootstrap-servers",
+                servers,
+                "--index-name",
+                catalog.index_name(),
+                "--index-version",
+                catalog.index_version(),
+                "--shard-id",
+                shard_id,
+            ]),
+        }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // Both fail only where the process has ended already.
@@ -107,7 +161,7 @@ impl Drop for Server {
 }
 
 /// A port that was free a moment ago; if another process takes it first, the server says so and ends.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())
 }

@@ -1,5 +1,6 @@
-//! Developer commands: `cargo xtask test`, `crash`, `faults`, `demo`, `python`, `kafka`.
+//! Developer commands: `cargo xtask test`, `crash`, `faults`, `demo`, `python`, `bench`, `kafka`.
 
+mod bench;
 mod binary;
 mod checks;
 mod crash;
@@ -42,6 +43,9 @@ enum Command {
     Python(BinaryArgs),
     /// Runs the bundled demo from start to end and checks what it prints.
     Demo(BinaryArgs),
+    /// Measures the release binary against the goals.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Runs a real Apache Kafka on loopback.
     #[command(subcommand)]
     Kafka(kafka::KafkaCommand),
@@ -64,6 +68,7 @@ fn run(command: Command) -> Result<()> {
         Command::Faults(args) => faults::run(&args),
         Command::Python(args) => python::run(&args.path()?),
         Command::Demo(args) => demo::run(&args.path()?),
+        Command::Bench(command) => bench::run(&command),
         Command::Kafka(command) => kafka::run(&command),
     }
 }

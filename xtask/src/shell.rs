@@ -29,9 +29,11 @@ pub(crate) fn cargo() -> Command {
 }
 
 /// Prints the command and runs it with its output shown; an exit code other than 0 is an error.
+///
+/// It is printed to standard error, where cargo tells its progress too: standard output is for answers.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = describe(command);
-    println!("    $ {line}");
+    eprintln!("    $ {line}");
     let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
     if !status.success() {
         bail!("`{line}` failed ({status})");

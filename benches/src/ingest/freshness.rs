@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Setup, UPLOAD_POINTS, load};
-use crate::data::{Points, SEARCH_PATH, UPLOAD_PATH, config_files};
-use crate::http::{Client, found_ids};
+use super::system::{Connection, System};
+use super::{Setup, UPLOAD_POINTS};
+use crate::catalog::Catalog;
+use crate::data::Points;
+use crate::http::found_ids;
 use crate::report::{Goal, Report, Required};
-use crate::server::Server;
 use crate::stats::{Spread, quantile, sorted_ms};
 
 const SEED: u64 = 2;
@@ -22,11 +23,28 @@ struct Round {
     searches: f64,
 }
 
-pub(super) fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
+/// Of one system.
+pub(super) struct Wanted {
+    /// What is measured, for people.
+    pub(super) what: &'static str,
+    /// The goals' names start with this.
+    pub(super) goal: &'static str,
+    pub(super) p99_ms_max: f64,
+}
+
+/// Of one process with an embedded data source.
+pub(super) fn measure_embedded(setup: &Setup, report: &mut Report) -> Result<()> {
+    let system = System::embedded(setup, &Catalog::new(setup.dimension))?;
+    let wanted =
+        Wanted { what: "embedded data source", goal: "acknowledged_to_searchable", p99_ms_max: P99_MS_MAX };
+    measure(setup, &system, &wanted, report)
+}
+
+/// Of a system without data.
+pub(super) fn measure(setup: &Setup, system: &System, wanted: &Wanted, report: &mut Report) -> Result<()> {
     let base = Points::random(setup.size.freshness_points, setup.dimension, SEED);
-    let server = Server::start(&setup.binary, &config_files(setup.dimension), &setup.dir)?;
     let bodies = || base.batches(UPLOAD_POINTS).map(|rows| base.upload_body(rows, 0));
-    load(&server.client(), bodies(), &base.search_body(0, 1))?;
+    system.connect().load(bodies(), &base.search_body(0, 1))?;
     let bodies: Vec<_> = bodies().collect();
 
     let (mut idle, mut busy) = (vec![], vec![]);
@@ -34,12 +52,11 @@ pub(super) fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
         eprintln!("freshness: round {} of {}", number + 1, setup.size.rounds);
         let samples = |seed| Points::random(setup.size.freshness_samples, setup.dimension, seed);
         let (a, b) = (2 * number as u64, 2 * number as u64 + 1);
-        idle.push(round(&server.client(), &samples(SEED + 1 + a), first_id(&base, setup, a))?);
-        busy.push(while_uploading(&server, &bodies, || {
-            round(&server.client(), &samples(SEED + 1 + b), first_id(&base, setup, b))
-        })?);
+        let round = |turn| round(&system.connect(), &samples(SEED + 1 + turn), first_id(&base, setup, turn));
+        idle.push(round(a)?);
+        busy.push(while_uploading(system, &bodies, || round(b))?);
     }
-    add_results(setup, &idle, &busy, report);
+    add_results(setup, wanted, &idle, &busy, report);
     Ok(())
 }
 
@@ -48,16 +65,16 @@ fn first_id(base: &Points, setup: &Setup, round: u64) -> i64 {
     (base.len() + round as usize * setup.size.freshness_samples) as i64
 }
 
-fn round(client: &Client, points: &Points, first_id: i64) -> Result<Round> {
+fn round(client: &Connection<'_>, points: &Points, first_id: i64) -> Result<Round> {
     let (mut elapsed, mut searches) = (vec![], 0);
     for row in 0..points.len() {
         let (body, search) = (points.upload_body(row..row + 1, first_id), points.search_body(row, 1));
         let id = first_id + row as i64;
-        client.upload(UPLOAD_PATH, &body)?;
+        client.upload(&body)?;
         let acknowledged = Instant::now();
         loop {
             searches += 1;
-            let answer = client.search(SEARCH_PATH, &search)?;
+            let answer = client.search(&search)?;
             let waited = acknowledged.elapsed();
             if found_ids(&answer)? == [id] {
                 elapsed.push(waited);
@@ -70,13 +87,13 @@ fn round(client: &Client, points: &Points, first_id: i64) -> Result<Round> {
 }
 
 /// Uploads the bodies again and again over another connection while `work` goes on.
-fn while_uploading<T>(server: &Server, bodies: &[Vec<u8>], work: impl FnOnce() -> Result<T>) -> Result<T> {
+fn while_uploading<T>(system: &System, bodies: &[Vec<u8>], work: impl FnOnce() -> Result<T>) -> Result<T> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let uploads = scope.spawn(|| {
-            let client = server.client();
+            let client = system.connect();
             for body in bodies.iter().cycle().take_while(|_| !done.load(Ordering::Relaxed)) {
-                client.upload(UPLOAD_PATH, body)?;
+                client.upload(body)?;
             }
             anyhow::Ok(())
         });
@@ -90,10 +107,11 @@ fn while_uploading<T>(server: &Server, bodies: &[Vec<u8>], work: impl FnOnce() -
     })
 }
 
-fn add_results(setup: &Setup, idle: &[Round], busy: &[Round], report: &mut Report) {
+fn add_results(setup: &Setup, wanted: &Wanted, idle: &[Round], busy: &[Round], report: &mut Report) {
     let heading = format!(
-        "From acknowledged to found by a search, milliseconds (the search included), index of {} points, {} uploads of \
-         one point per round. Medians of {} rounds (range).",
+        "From acknowledged to found by a search, milliseconds (the search included), {}, index of {} points, {} uploads \
+         of one point per round. Medians of {} rounds (range).",
+        wanted.what,
         setup.size.freshness_points,
         setup.size.freshness_samples,
         idle.len(),
@@ -110,7 +128,7 @@ fn add_results(setup: &Setup, idle: &[Round], busy: &[Round], report: &mut Repor
     let rows = [row("nothing else happens", idle), row(&beside, busy)];
     report.add_table(heading, ["", "p50", "p99", "searches until found"], rows);
     for (name, rounds) in [("idle", idle), ("while_uploading", busy)] {
-        let name = format!("acknowledged_to_searchable_p99_{name}_ms");
-        report.add_goal(Goal::new(name, Required::Below(P99_MS_MAX), at(rounds, 0.99).median));
+        let name = format!("{}_p99_{name}_ms", wanted.goal);
+        report.add_goal(Goal::new(name, Required::Below(wanted.p99_ms_max), at(rounds, 0.99).median));
     }
 }

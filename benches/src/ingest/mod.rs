@@ -2,15 +2,19 @@
 
 mod dto;
 mod freshness;
+mod kafka;
 mod search;
+mod stopwatch;
+mod system;
+mod threads;
 mod upload;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 
-use crate::data::{SEARCH_PATH, UPLOAD_PATH};
-use crate::http::Client;
+use self::kafka::Kafka;
 use crate::report::Report;
 use crate::{machine, server};
 
@@ -38,9 +42,12 @@ pub(crate) struct IngestArgs {
     /// Dimensions of the uploaded points.
     #[arg(long, default_value_t = 128)]
     dimension: usize,
-    /// Measure only this part.
-    #[arg(long)]
-    only: Option<Part>,
+    /// Measure over these Kafka servers too: host:port, separated by commas. The topics made there are deleted.
+    #[arg(long, value_name = "SERVERS")]
+    kafka: Option<String>,
+    /// Measure only these parts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -48,7 +55,28 @@ enum Part {
     Upload,
     Freshness,
     Search,
+    KafkaCatchUp,
+    KafkaUpload,
+    KafkaFreshness,
+    KafkaScatter,
 }
+
+/// A part and what measures it over Kafka.
+type KafkaPart = (Part, fn(&Kafka<'_>, &mut Report) -> Result<()>);
+/// The same with an embedded data source.
+type EmbeddedPart = (Part, fn(&Setup, &mut Report) -> Result<()>);
+
+const EMBEDDED_PARTS: [EmbeddedPart; 3] = [
+    (Part::Upload, upload::measure),
+    (Part::Freshness, freshness::measure_embedded),
+    (Part::Search, search::measure),
+];
+const KAFKA_PARTS: [KafkaPart; 4] = [
+    (Part::KafkaCatchUp, kafka::catch_up),
+    (Part::KafkaUpload, kafka::upload),
+    (Part::KafkaFreshness, kafka::freshness),
+    (Part::KafkaScatter, kafka::scatter),
+];
 
 /// How much is done in a run.
 struct Size {
@@ -58,6 +86,9 @@ struct Size {
     freshness_samples: usize,
     search_points: &'static [usize],
     searches_per_round: usize,
+    catch_up_records: usize,
+    kafka_upload_points: usize,
+    scatter_points: usize,
 }
 
 const FULL: Size = Size {
@@ -67,6 +98,9 @@ const FULL: Size = Size {
     freshness_samples: 300,
     search_points: &[10_000, 100_000],
     searches_per_round: 1_000,
+    catch_up_records: 1_000_000,
+    kafka_upload_points: 100_000,
+    scatter_points: 40_000,
 };
 const QUICK: Size = Size {
     rounds: 3,
@@ -75,6 +109,9 @@ const QUICK: Size = Size {
     freshness_samples: 50,
     search_points: &[10_000],
     searches_per_round: 200,
+    catch_up_records: 200_000,
+    kafka_upload_points: 50_000,
+    scatter_points: 40_000,
 };
 
 /// What all parts need.
@@ -101,29 +138,32 @@ pub(crate) fn run(args: &IngestArgs) -> Result<Report> {
         dimension: args.dimension.max(1),
         size: if args.quick { &QUICK } else { &FULL },
     };
-    eprintln!("{}; data directories under {}", machine::description(), setup.dir.display());
-    let mut report = Report::default();
-    let wanted = |part| args.only.is_none_or(|only| only == part);
-    if wanted(Part::Upload) {
-        upload::measure(&setup, &mut report).context("upload")?;
+    let conditions = conditions();
+    eprintln!("{conditions}; data directories under {}", setup.dir.display());
+    let mut report = Report::new(conditions);
+    let is_wanted = |part: &Part| args.only.is_empty() || args.only.contains(part);
+    for (part, measure) in EMBEDDED_PARTS.iter().filter(|(part, _)| is_wanted(part)) {
+        measure(&setup, &mut report).with_context(|| part.name())?;
     }
-    if wanted(Part::Freshness) {
-        freshness::measure(&setup, &mut report).context("freshness")?;
-    }
-    if wanted(Part::Search) {
-        search::measure(&setup, &mut report).context("search")?;
+    let parts: Vec<_> = KAFKA_PARTS.iter().filter(|(part, _)| is_wanted(part)).collect();
+    if let Some(servers) = &args.kafka {
+        let kafka = Kafka::new(&setup, servers);
+        for (part, measure) in parts {
+            measure(&kafka, &mut report).with_context(|| part.name())?;
+        }
+    } else {
+        ensure!(args.only.is_empty() || parts.is_empty(), "--only {}: set --kafka", parts[0].0.name());
     }
     Ok(report)
 }
 
-/// Uploads the bodies one after another and waits until all of them are searchable.
-fn load(client: &Client, bodies: impl IntoIterator<Item = Vec<u8>>, any_search: &[u8]) -> Result<()> {
-    let mut position = None;
-    for body in bodies {
-        position = Some(client.upload(UPLOAD_PATH, &body)?);
+fn conditions() -> String {
+    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+    format!("Vektonn {}, librdkafka {librdkafka}; {}", env!("CARGO_PKG_VERSION"), machine::description())
+}
+
+impl Part {
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
-    if let Some(position) = position {
-        client.search_after(&position, SEARCH_PATH, any_search)?;
-    }
-    Ok(())
 }

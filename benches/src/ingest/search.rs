@@ -7,11 +7,12 @@ use anyhow::{Context, Result, ensure};
 use vektonn_core::{FoundDataPoint, SearchQuery};
 use vektonn_index::shard::Shard;
 
-use super::{Setup, UPLOAD_POINTS, load};
-use crate::data::{Points, SEARCH_PATH, SHARD, config_files, index_meta};
-use crate::http::{Client, found_ids};
+use super::system::{Connection, System};
+use super::{Setup, UPLOAD_POINTS};
+use crate::catalog::Catalog;
+use crate::data::Points;
+use crate::http::found_ids;
 use crate::report::{Goal, Report, Required};
-use crate::server::Server;
 use crate::stats::{Spread, quantile, sorted_ms};
 
 const SEED: u64 = 3;
@@ -77,10 +78,10 @@ impl DataSet {
 fn measure_one(setup: &Setup, data: &DataSet) -> Result<Vec<Round>> {
     let bodies: Vec<_> = (0..data.queries.len()).map(|row| data.queries.search_body(row, K)).collect();
     let queries: Vec<_> = (0..data.queries.len()).map(|row| data.queries.search_query(row, K)).collect();
-    let server = Server::start(&setup.binary, &config_files(data.points.dimension()), &setup.dir)?;
-    let client = server.client();
+    let system = System::embedded(setup, &Catalog::new(data.points.dimension()))?;
+    let client = system.connect();
     let uploads = data.points.batches(UPLOAD_POINTS).map(|rows| data.points.upload_body(rows, 0));
-    load(&client, uploads, &bodies[0])?;
+    client.load(uploads, &bodies[0])?;
     let shard = in_process(&data.points)?;
     check_answers(&client, &bodies, &shard, &queries)?;
 
@@ -93,7 +94,9 @@ fn measure_one(setup: &Setup, data: &DataSet) -> Result<Vec<Round>> {
 }
 
 fn in_process(points: &Points) -> Result<Shard> {
-    let shard = Shard::new(Arc::new(index_meta(points.dimension())?), SHARD)?;
+    let catalog = Catalog::new(points.dimension());
+    let shard_id = catalog.shard_ids().next().context("no shard")?;
+    let shard = Shard::new(Arc::new(catalog.meta()?), &shard_id)?;
     for rows in points.batches(UPLOAD_POINTS) {
         shard.apply(rows.map(|row| points.change(row)).collect())?;
     }
@@ -101,9 +104,14 @@ fn in_process(points: &Points) -> Result<Shard> {
 }
 
 /// Both must do the same work.
-fn check_answers(client: &Client, bodies: &[Vec<u8>], shard: &Shard, queries: &[SearchQuery]) -> Result<()> {
+fn check_answers(
+    client: &Connection<'_>,
+    bodies: &[Vec<u8>],
+    shard: &Shard,
+    queries: &[SearchQuery],
+) -> Result<()> {
     for (body, query) in bodies.iter().zip(queries).take(TURN) {
-        let over_http = found_ids(&client.search(SEARCH_PATH, body)?)?;
+        let over_http = found_ids(&client.search(body)?)?;
         let in_process = shard.search(query, None)?;
         let id = |found: &FoundDataPoint| found.attributes[0].value.to_string();
         let in_process: Vec<_> = in_process[0].iter().map(id).collect();
@@ -116,7 +124,7 @@ fn check_answers(client: &Client, bodies: &[Vec<u8>], shard: &Shard, queries: &[
 fn round(
     searches: usize,
     first: usize,
-    client: &Client,
+    client: &Connection<'_>,
     bodies: &[Vec<u8>],
     shard: &Shard,
     queries: &[SearchQuery],
@@ -125,7 +133,7 @@ fn round(
     for turn in 0..searches / TURN {
         let rows = (0..TURN).map(|i| (first + turn * TURN + i) % queries.len());
         for row in rows.clone() {
-            http.push(timed(|| client.search(SEARCH_PATH, &bodies[row])).context("over HTTP")?);
+            http.push(timed(|| client.search(&bodies[row])).context("over HTTP")?);
         }
         for row in rows {
             in_process.push(timed(|| Ok(shard.search(&queries[row], None)?)).context("in process")?);

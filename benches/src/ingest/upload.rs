@@ -2,18 +2,19 @@
 
 use std::hint::black_box;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use parking_lot::Mutex;
 use vektonn_core::Position;
 use vektonn_core::codec::{Record, encode_record};
 
 use super::dto::InputDataPoint;
+use super::stopwatch::{Outcome, Stopwatch};
+use super::threads::in_turns;
 use super::{Setup, UPLOAD_POINTS};
-use crate::data::{Points, SEARCH_PATH, UPLOAD_PATH, config_files, index_meta};
-use crate::machine;
+use crate::catalog::Catalog;
+use crate::data::Points;
 use crate::report::{Goal, Report, Required};
 use crate::server::Server;
 use crate::stats::Spread;
@@ -21,20 +22,12 @@ use crate::stats::Spread;
 const SEED: u64 = 1;
 
 /// The same points in all forms.
-struct Uploads {
-    points: usize,
-    bodies: Vec<Vec<u8>>,
+pub(super) struct Uploads {
+    pub(super) points: usize,
+    pub(super) bodies: Vec<Vec<u8>>,
     /// The records of each body.
-    records: Vec<Vec<Record>>,
+    pub(super) records: Vec<Vec<Record>>,
     any_search: Vec<u8>,
-}
-
-/// How one step of one round went.
-#[derive(Clone, Copy, Default)]
-struct Outcome {
-    points_per_second: f64,
-    /// Processor time of the process at work, in microseconds.
-    cpu_us_per_point: f64,
 }
 
 /// One round's outcomes.
@@ -45,13 +38,6 @@ struct Round {
     searchable: Outcome,
     fjall: Outcome,
     fjall_grouped: Outcome,
-}
-
-/// Time since a start, and processor time that a process has used since then.
-struct Stopwatch {
-    started: Instant,
-    process_id: u32,
-    cpu_seconds: f64,
 }
 
 #[derive(Clone, Copy)]
@@ -91,21 +77,9 @@ fn run_round(setup: &Setup, uploads: &Uploads, number: usize) -> Result<Round> {
     Ok(round)
 }
 
-impl Stopwatch {
-    fn start(process_id: u32) -> Self {
-        Self { started: Instant::now(), process_id, cpu_seconds: machine::cpu_seconds(process_id) }
-    }
-
-    fn read(&self, points: usize) -> Outcome {
-        let points_per_second = points as f64 / self.started.elapsed().as_secs_f64();
-        let cpu_seconds = machine::cpu_seconds(self.process_id) - self.cpu_seconds;
-        Outcome { points_per_second, cpu_us_per_point: cpu_seconds * 1e6 / points as f64 }
-    }
-}
-
 impl Uploads {
-    fn new(points: &Points) -> Result<Self> {
-        let meta = index_meta(points.dimension())?;
+    pub(super) fn new(points: &Points) -> Result<Self> {
+        let meta = Catalog::new(points.dimension()).meta()?;
         let record = |row| encode_record(meta.data_source(), &points.change(row));
         Ok(Self {
             points: points.len(),
@@ -119,10 +93,24 @@ impl Uploads {
         self.bodies.iter().map(Vec::len).sum()
     }
 
-    fn record_bytes(&self) -> usize {
-        let bytes = |record: &Record| record.key.len() + record.value.as_ref().map_or(0, Vec::len);
-        self.records.iter().flatten().map(bytes).sum()
+    /// What they are, for people.
+    pub(super) fn describe(&self, points: &Points) -> String {
+        let per_point = |bytes: usize| bytes as f64 / self.points as f64;
+        format!(
+            "{} points of {} dimensions, {UPLOAD_POINTS} per request; JSON: {:.1} digits per coordinate, {:.0} bytes \
+             per point; in the log: {:.0} bytes",
+            self.points,
+            points.dimension(),
+            points.mean_digits(),
+            per_point(self.body_bytes()),
+            per_point(self.records.iter().flatten().map(record_bytes).sum()),
+        )
     }
+}
+
+/// What a record takes in the log.
+pub(super) fn record_bytes(record: &Record) -> usize {
+    record.key.len() + record.value.as_ref().map_or(0, Vec::len)
 }
 
 /// serde_json alone, on this thread.
@@ -136,28 +124,26 @@ fn parse(uploads: &Uploads) -> Result<Outcome> {
 
 /// Until the last upload is acknowledged, and until all points are searchable.
 fn upload(setup: &Setup, uploads: &Uploads) -> Result<[Outcome; 2]> {
-    let server = Server::start(&setup.binary, &config_files(setup.dimension), &setup.dir)?;
-    let next = AtomicUsize::new(0);
+    let catalog = Catalog::new(setup.dimension);
+    let server = Server::start(&setup.binary, &catalog.files(&[]), &setup.dir)?;
+    let path = catalog.upload_path();
+    let position = Mutex::new(Position::new());
     let stopwatch = Stopwatch::start(server.id());
-    let upload_some = || -> Result<Position> {
+    in_turns(setup.connections, &uploads.bodies, || {
         let client = server.client();
-        let mut position = Position::new();
-        while let Some(body) = uploads.bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let token = client.upload(UPLOAD_PATH, body)?;
-            position.merge_max(&Position::from_str(&token).context("a position")?);
+        let (path, position) = (&path, &position);
+        move |body| {
+            let token = client.upload(path, body)?;
+            position.lock().merge_max(&Position::from_str(&token).context("a position")?);
+            Ok(())
         }
-        Ok(position)
-    };
-    let mut position = Position::new();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..setup.connections).map(|_| scope.spawn(upload_some)).collect();
-        threads.into_iter().try_for_each(|thread| {
-            position.merge_max(&thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-            anyhow::Ok(())
-        })
     })?;
     let acknowledged = stopwatch.read(uploads.points);
-    server.client().search_after(&position.to_string(), SEARCH_PATH, &uploads.any_search)?;
+    server.client().search_after(
+        &position.into_inner().to_string(),
+        &catalog.search_path(),
+        &uploads.any_search,
+    )?;
     Ok([acknowledged, stopwatch.read(uploads.points)])
 }
 
@@ -181,15 +167,9 @@ fn write(setup: &Setup, uploads: &Uploads, uploads_per_sync: usize) -> Result<Ou
 
 fn add_results(setup: &Setup, points: &Points, uploads: &Uploads, rounds: &[Round], report: &mut Report) {
     let heading = format!(
-        "Upload: {} points of {} dimensions, {} per request, {} connections. JSON: {:.1} digits per coordinate, \
-         {:.0} bytes per point; in the log: {:.0} bytes. Medians of {} rounds (range).",
-        uploads.points,
-        setup.dimension,
-        UPLOAD_POINTS,
+        "Upload: {}, {} connections. Medians of {} rounds (range).",
+        uploads.describe(points),
         setup.connections,
-        points.mean_digits(),
-        uploads.body_bytes() as f64 / uploads.points as f64,
-        uploads.record_bytes() as f64 / uploads.points as f64,
         rounds.len(),
     );
     let spread = |value: &dyn Fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());

@@ -17,10 +17,11 @@ use crate::LogRecord;
 pub const APPLY_SECONDS: &str = "vektonn_apply_seconds";
 /// Fewer records than this are decoded on the spot: waking other threads would take longer.
 const PARALLEL_RECORDS_MIN: usize = 64;
-/// Records applied at once: at first, at least and at most.
+/// Records applied at once: at first, at least and at most. More would leave the processor's cache between being
+/// decoded and being stored: with 8,192 each record of 128 dimensions took about a fifth more processor time.
 const CHUNK_START: usize = 256;
 const CHUNK_MIN: usize = 16;
-const CHUNK_MAX: usize = 8_192;
+const CHUNK_MAX: usize = 512;
 /// A chunk is to take about this long, so that stopping is prompt and progress is seen.
 const CHUNK_TIME_MAX: Duration = Duration::from_millis(60);
 

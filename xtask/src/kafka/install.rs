@@ -13,7 +13,14 @@ const JAVA_VERSION_MIN: u32 = 17;
 /// Which of them there is depends on the distribution's age; the default may be too old.
 const JAVA_PACKAGES: [&str; 3] =
     ["openjdk-17-jre-headless", "openjdk-21-jre-headless", "default-jre-headless"];
-const POM: &[u8] = include_bytes!("../../kafka/pom.xml");
+const POM: &str = include_str!("../../kafka/pom.xml");
+
+/// The version of Kafka that the `pom.xml` names.
+pub(crate) fn version() -> &'static str {
+    let dependency = POM.split("<artifactId>kafka_2.13</artifactId>").nth(1);
+    let version = dependency.and_then(|rest| rest.split("<version>").nth(1)?.split('<').next());
+    version.unwrap_or("unknown")
+}
 
 /// Where everything that `cargo xtask kafka` makes lies.
 pub(super) fn kafka_dir() -> Result<PathBuf> {
@@ -122,7 +129,7 @@ fn java_version(text: &str) -> Option<u32> {
 fn libs() -> Result<PathBuf> {
     let libs = kafka_dir()?.join("libs");
     let _lock = lock("libs.lock")?;
-    if fs::read(libs.join("pom.xml")).is_ok_and(|pom| pom == POM) {
+    if fs::read(libs.join("pom.xml")).is_ok_and(|pom| pom == POM.as_bytes()) {
         return Ok(libs);
     }
     if !succeeds(command("mvn").arg("--version")) {
@@ -151,7 +158,12 @@ fn fetch(dir: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::java_version;
+    use super::{java_version, version};
+
+    #[test]
+    fn the_version_of_kafka_is_known() {
+        assert!(version().starts_with(|c: char| c.is_ascii_digit()), "{}", version());
+    }
 
     #[test]
     fn java_versions_are_read() {

@@ -16,6 +16,7 @@ use clap::Subcommand;
 
 pub(crate) use self::cluster::{Cluster, ClusterOptions};
 use self::cluster::{all_serve, bootstrap_servers, clear};
+pub(crate) use self::install::version;
 use self::record::Record;
 
 /// Brokers that were stopped for a while may need some time to find each other again.
