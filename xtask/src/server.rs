@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::http::Client;
+use crate::shell::signal;
 
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -189,18 +190,12 @@ impl Server {
 
     /// Stops the process where it stands, as if its machine had hung.
     pub(crate) fn pause(&self) -> Result<()> {
-        self.signal("-STOP")
+        signal(self.id(), "STOP")
     }
 
     /// Lets a paused process go on.
     pub(crate) fn go_on(&self) -> Result<()> {
-        self.signal("-CONT")
-    }
-
-    fn signal(&self, signal: &str) -> Result<()> {
-        let status = Command::new("kill").arg(signal).arg(self.id().to_string()).status()?;
-        ensure!(status.success(), "cannot send {signal} to {}", self.id());
-        Ok(())
+        signal(self.id(), "CONT")
     }
 
     /// Everything the server has logged.

@@ -62,6 +62,15 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
+/// Sends a signal to a process. The shell's own `kill`: the program of that name is not everywhere.
+pub(crate) fn signal(pid: u32, name: &str) -> Result<()> {
+    let is_sent = succeeds(command("sh").args(["-c", "kill -\"$0\" \"$1\"", name, &pid.to_string()]));
+    if !is_sent {
+        bail!("cannot send {name} to process {pid}");
+    }
+    Ok(())
+}
+
 /// Whether this program runs as root.
 pub(crate) fn is_root() -> bool {
     capture(command("id").arg("-u")).is_ok_and(|id| id.trim() == "0")

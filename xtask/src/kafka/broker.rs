@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 use anyhow::{Context, Result, bail};
 
 use super::install::Kafka;
-use crate::shell::{capture, command, succeeds};
+use crate::shell::{capture, command, signal, succeeds};
 
 /// Broker `n` listens on `port + n`, its controller on `port + CONTROLLER_PORT_OFFSET + n`.
 pub(crate) const CONTROLLER_PORT_OFFSET: u16 = 10;
@@ -127,6 +127,12 @@ impl Broker {
             child.wait().with_context(|| format!("cannot wait for the end of broker {}", self.id))?;
         }
         Ok(())
+    }
+
+    /// Sends a signal to the process.
+    pub(super) fn signal(&self, name: &str) -> Result<()> {
+        let child = self.child.as_ref().with_context(|| format!("broker {} does not run", self.id))?;
+        signal(child.id(), name)
     }
 
     fn log(&self) -> PathBuf {

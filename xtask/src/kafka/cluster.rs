@@ -125,6 +125,16 @@ impl Cluster {
         self.wait_until_serving()
     }
 
+    /// Stops a broker where it stands, as if its machine had hung: connections stay, answers do not come.
+    pub(crate) fn pause(&mut self, index: usize) -> Result<()> {
+        self.broker(index)?.signal("STOP")
+    }
+
+    /// Lets a paused broker go on.
+    pub(crate) fn go_on(&mut self, index: usize) -> Result<()> {
+        self.broker(index)?.signal("CONT")
+    }
+
     /// The brokers that serve, as broker `index` knows.
     pub(crate) fn live_brokers(&self, index: usize) -> Result<BTreeSet<u16>> {
         let broker = self.brokers.get(index).with_context(|| format!("there is no broker {index}"))?;

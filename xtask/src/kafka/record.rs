@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::shell::{capture, command, succeeds};
+use crate::shell::{capture, command, signal};
 
 const FILE_NAME: &str = "cluster.json";
 const END_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,10 +62,13 @@ impl Record {
     /// `kill -9` of all that still run; their data is not needed any more, so they need not tidy up.
     pub(super) fn stop(&self) -> Result<()> {
         for process in self.running() {
-            let pid = process.pid.to_string();
-            // The shell's own kill: the program of that name is not everywhere.
-            let killed = succeeds(command("sh").args(["-c", "kill -KILL \"$0\"", &pid]));
-            ensure!(killed || !process.is_running(), "cannot kill broker {} (pid {pid})", process.broker_id);
+            let killed = signal(process.pid, "KILL");
+            ensure!(
+                killed.is_ok() || !process.is_running(),
+                "cannot kill broker {} (pid {})",
+                process.broker_id,
+                process.pid
+            );
         }
         let deadline = Instant::now() + END_TIMEOUT;
         while let Some(process) = self.processes.iter().find(|process| !process.has_ended()) {

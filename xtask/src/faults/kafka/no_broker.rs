@@ -1,4 +1,4 @@
-//! The broker is not there at start, goes away during uploads, and comes back.
+//! The broker is not there at start, hangs and goes away during uploads, and comes back.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,10 @@ use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 
 use super::system::{Process, System, eventually};
+use crate::kafka::Cluster;
 use crate::uploads::Uploads;
+
+const UPLOAD_TIME: Duration = Duration::from_millis(500);
 
 /// One clear line and no end at start; refusals in time during uploads; everything catches up by itself.
 pub(in crate::faults) fn check(binary: &Path, rng: &mut Rng) -> Result<()> {
@@ -21,26 +24,43 @@ pub(in crate::faults) fn check(binary: &Path, rng: &mut Rng) -> Result<()> {
     system.whole.iter_mut().try_for_each(Process::start)?;
 
     let mut uploads = Uploads::new(rng);
-    let base_url = system.api.base_url();
-    uploads_are_taken(&mut uploads, &base_url)?;
+    without_broker(&mut system, &mut uploads, "504", "unknown", Cluster::pause, Cluster::go_on)
+        .context("a broker that hangs")?;
+    without_broker(&mut system, &mut uploads, "503", "not stored", Cluster::kill, Cluster::restart)
+        .context("a broker that is gone")?;
+    system.verify()
+}
+
+type Act = fn(&mut Cluster, usize) -> Result<()>;
+
+/// The broker ends to answer during uploads: they are refused in time, with a status and a word that say what is known
+/// of them, and searches go on. When it is back, everything catches up by itself.
+fn without_broker(
+    system: &mut System,
+    uploads: &mut Uploads,
+    status: &str,
+    word: &str,
+    end: Act,
+    bring_back: Act,
+) -> Result<()> {
+    let (base_url, client) = (system.api.base_url(), system.api.client());
+    uploads_are_taken(uploads, &base_url)?;
     let counts = uploads.until_refused(&base_url, || {
-        std::thread::sleep(Duration::from_millis(500));
-        system.cluster.kill(0)
+        std::thread::sleep(UPLOAD_TIME);
+        end(&mut system.cluster, 0)
     })?;
-    println!(
-        "    without a broker: {counts}; such as: {}",
-        counts.refusals.first().map_or("", |r| r.as_str())
-    );
-    let client = system.api.client();
+    let is_as_expected = |refusal: &&String| refusal.starts_with(status) && refusal.contains(word);
+    let expected = counts.refusals.iter().find(is_as_expected);
+    let expected = expected.with_context(|| format!("no {status} with '{word}': {:?}", counts.refusals))?;
+    println!("    without a broker: {counts}; such as: {expected}");
     uploads.allows(&client).context("searches go on without a broker")?;
-    system.cluster.restart(0)?;
-    uploads_are_taken(&mut uploads, &base_url)?;
+    bring_back(&mut system.cluster, 0)?;
+    uploads_are_taken(uploads, &base_url)?;
     eventually("all points are as acknowledged", || match uploads.allows(&client) {
         Ok(findings) if findings.total() == 0 => Ok(()),
         Ok(findings) => Err(findings.to_string()),
         Err(error) => Err(format!("{error:#}")),
-    })?;
-    system.verify()
+    })
 }
 
 fn uploads_are_taken(uploads: &mut Uploads, base_url: &str) -> Result<()> {
