@@ -2,8 +2,8 @@
 
 use vektonn_core::Metric;
 
-use super::ranges::{Coded, ROUND, Ranges};
-use crate::distance::int8::{SHARED, SHARED_SUM_MAX, WINDOW, Window, fits, pack};
+use super::ranges::{Coded, Ranges};
+use crate::distance::int8::{ROUND, SHARED, SHARED_SUM_MAX, WINDOW, Window, fits, pack};
 
 /// Rounding is to add at most half a unit to each of the four codes that share a 16-bit sum.
 const SHARED_SUM_BEFORE_ROUNDING: f64 = SHARED_SUM_MAX as f64 - 2.0;

@@ -77,13 +77,14 @@ impl<T> FlatIndex<T> {
         timeline: Arc<Timeline>,
         rows_min: usize,
     ) -> Self {
+        let code_kernels = CodeKernels::new(kernels.instruction_set());
         Self {
             metric,
             dimension,
             kernels,
-            code_kernels: CodeKernels::new(kernels.instruction_set()),
+            code_kernels,
             slots: Slots::new(timeline, dimension),
-            plane: CodePlane::new(Space::of(metric), dimension, rows_min),
+            plane: CodePlane::new(code_kernels, Space::of(metric), dimension, rows_min),
             norms: Chunks::new(1),
         }
     }

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use super::bound::Space;
 use super::codes::{CHUNK, ChunkCodes, Row};
 use super::ranges::{Ranges, SAMPLE};
+use crate::distance::int8::CodeKernels;
 use crate::store::chunks::Chunks;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -31,6 +32,7 @@ const DRIFT: f64 = 1.25;
 const DIMENSION_MAX: usize = 1 << 16;
 
 pub(super) struct CodePlane {
+    kernels: CodeKernels,
     space: Space,
     dimension: usize,
     /// No codes for fewer rows.
@@ -48,9 +50,10 @@ pub(super) trait RowOf<'r>: Fn(usize) -> Option<(&'r [f32], f64)> {}
 impl<'r, F: Fn(usize) -> Option<(&'r [f32], f64)>> RowOf<'r> for F {}
 
 impl CodePlane {
-    pub(super) fn new(space: Space, dimension: usize, rows_min: usize) -> Self {
+    pub(super) fn new(kernels: CodeKernels, space: Space, dimension: usize, rows_min: usize) -> Self {
         let rows_min = if dimension <= DIMENSION_MAX { rows_min } else { usize::MAX };
         Self {
+            kernels,
             space,
             dimension,
             rows_min,
@@ -181,7 +184,7 @@ impl CodePlane {
             // All of them have died. What comes next will soon be found to need other ranges.
             sample.push(vec![0.0; self.dimension]);
         }
-        Ranges::fit(&sample, self.dimension, self.space.is_unit())
+        Ranges::fit(self.kernels, &sample, self.dimension, self.space.is_unit())
     }
 
     fn put(&self, i: usize, chunk: ChunkCodes) {

@@ -1,7 +1,7 @@
 //! From coordinates to 8-bit codes: where a code is zero, how far a step goes, and how much is lost.
 
 use super::codes::usual;
-use crate::distance::int8::WINDOW;
+use crate::distance::int8::{CodeKernels, Coding, WINDOW};
 
 /// Rows that a fit looks at, at most.
 pub(super) const SAMPLE: usize = 128;
@@ -14,21 +14,18 @@ const STEPS: [f64; 8] = [0.3, 0.45, 0.6, 0.75, 0.9, 1.1, 1.5, 2.5];
 /// No finer steps for rows that were normalized: it keeps their rounding errors well below a step.
 const UNIT_SCALE_MIN: f64 = 1.0 / (1_u64 << 30) as f64;
 
-/// 1.5 * 2^52: adding it rounds to an integer, which then stands in the lowest bits. Faster than `round`.
-pub(super) const ROUND: f64 = 6_755_399_441_055_744.0;
-
 /// How rows are coded: coordinate `x` of dimension `j` as `round((x - center[j]) / scale) + zero[j]`, kept in 0..=255.
 ///
 /// There is one scale for all dimensions, so that dot products of codes are dot products of coordinates. What is lost
 /// by keeping a code in 0..=255 is part of the row's error, so a few outliers may have large errors and all other rows
 /// small ones.
-#[derive(Debug)]
 pub(super) struct Ranges {
     pub(super) center: Box<[f32]>,
     pub(super) zero: Box<[u8]>,
     pub(super) scale: f64,
     /// The usual distance, in coordinates, between a row and what its codes stand for, as far as the fit could see.
     pub(super) error: f64,
+    pub(super) kernels: CodeKernels,
 }
 
 /// What was lost by coding a row, in units of the scale.
@@ -42,7 +39,7 @@ pub(super) struct Coded {
 
 impl Ranges {
     /// Ranges that suit the sampled rows, of which there is at least one. `unit` if they are normalized.
-    pub(super) fn fit(rows: &[Vec<f32>], dimension: usize, unit: bool) -> Self {
+    pub(super) fn fit(kernels: CodeKernels, rows: &[Vec<f32>], dimension: usize, unit: bool) -> Self {
         let trim = rows.len() / TRIM;
         let mut center = Vec::with_capacity(dimension);
         let mut middle = Vec::with_capacity(dimension);
@@ -65,7 +62,7 @@ impl Ranges {
         let tried: Vec<&[f32]> = rows.iter().step_by(rows.len().div_ceil(TRIED)).map(Vec::as_slice).collect();
         let with_step = |step: f64| {
             let scale = (widest / 255.0 * step).max(if unit { UNIT_SCALE_MIN } else { 0.0 });
-            Self::with_scale(&center, &middle, scale, &tried)
+            Self::with_scale(kernels, &center, &middle, scale, &tried)
         };
         STEPS
             .map(with_step)
@@ -74,12 +71,12 @@ impl Ranges {
             .expect("there are steps to try")
     }
 
-    fn with_scale(center: &[f32], middle: &[f64], scale: f64, rows: &[&[f32]]) -> Self {
+    fn with_scale(kernels: CodeKernels, center: &[f32], middle: &[f64], scale: f64, rows: &[&[f32]]) -> Self {
         let zero_of = |(&center, &middle): (&f32, &f64)| {
             ((f64::from(center) - middle) / scale + 127.5).round().clamp(0.0, 255.0) as u8
         };
         let zero = center.iter().zip(middle).map(zero_of).collect();
-        let mut ranges = Self { center: center.into(), zero, scale, error: 0.0 };
+        let mut ranges = Self { center: center.into(), zero, scale, error: 0.0, kernels };
         let mut codes = vec![0; center.len().next_multiple_of(WINDOW)];
         let errors = rows.iter().map(|row| ranges.code(row, 1.0, &mut codes).error * scale).collect();
         ranges.error = usual(errors);
@@ -91,42 +88,22 @@ impl Ranges {
     /// In f64, where everything that f32 coordinates can lead to is finite. The result's `error` is too large by more
     /// than what rounding can make it too small, the rounding of `factor` aside; see docs/exact-search.md.
     pub(super) fn code(&self, row: &[f32], factor: f64, codes: &mut [u8]) -> Coded {
-        const LANES: usize = 8;
-        let inverse = 1.0 / self.scale;
-        let (mut squares, mut losses) = ([0.0; LANES], [0.0; LANES]);
-        let mut code = |lane: usize, x: f32, center: f32, zero: u8, code: &mut u8| {
-            let zero = f64::from(zero);
-            let exact = (f64::from(x) * factor - f64::from(center)) * inverse;
-            let nearest = (exact.max(-zero).min(255.0 - zero) + ROUND) - ROUND;
-            *code = ((nearest + zero) + ROUND).to_bits() as u8;
-            squares[lane] += nearest * nearest;
-            losses[lane] += (exact - nearest) * (exact - nearest);
-        };
-        let (rows, row) = row.as_chunks::<LANES>();
-        let (centers, center) = self.center.as_chunks::<LANES>();
-        let (zeros, zero) = self.zero.as_chunks::<LANES>();
-        let (blocks, rest) = codes.as_chunks_mut::<LANES>();
-        for (((x, center), zero), out) in rows.iter().zip(centers).zip(zeros).zip(&mut *blocks) {
-            for lane in 0..LANES {
-                code(lane, x[lane], center[lane], zero[lane], &mut out[lane]);
-            }
-        }
-        let last = blocks[rows.len()..].iter_mut().flatten().chain(rest);
-        for (lane, (((&x, &center), &zero), out)) in row.iter().zip(center).zip(zero).zip(last).enumerate() {
-            code(lane, x, center, zero, out);
-        }
-        let lost = losses.iter().sum::<f64>().sqrt();
-        Coded {
-            squared_norm: squares.iter().sum(),
-            error: lost * (1.0 + 1e-9) + 1e-9 * self.zero.len() as f64,
-        }
+        let coding = Coding { center: &self.center, zero: &self.zero, inverse_scale: 1.0 / self.scale };
+        let [squares, losses] = self.kernels.encode(coding, row, factor, codes);
+        Coded { squared_norm: squares, error: losses.sqrt() * (1.0 + 1e-9) + 1e-9 * self.zero.len() as f64 }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::distance::InstructionSet;
     use proptest::prelude::*;
+
+    fn fit(rows: &[Vec<f32>], dimension: usize) -> Ranges {
+        let kernels = CodeKernels::new(InstructionSet::detect().unwrap());
+        Ranges::fit(kernels, rows, dimension, false)
+    }
 
     proptest! {
         /// What the codes stand for is as far from the row as is said.
@@ -137,7 +114,7 @@ mod tests {
         ) {
             let mut rows = rows;
             rows[0][3] *= outlier;
-            let ranges = Ranges::fit(&rows, 11, false);
+            let ranges = fit(&rows, 11);
             for row in &rows {
                 let mut codes = [0; 16];
                 let coded = ranges.code(row, 1.0, &mut codes);
@@ -158,9 +135,9 @@ mod tests {
             let value = |i: usize| (i * 7919 % 1000) as f32 / 1000.0;
             let mut rows: Vec<Vec<f32>> =
                 (0..SAMPLE).map(|row| (0..8).map(|j| value(row * 8 + j)).collect()).collect();
-            let fine = Ranges::fit(&rows, 8, false).error;
+            let fine = fit(&rows, 8).error;
             rows[5][2] = scale * 1e6;
-            prop_assert!(Ranges::fit(&rows, 8, false).error < fine * 1.5);
+            prop_assert!(fit(&rows, 8).error < fine * 1.5);
         }
     }
 
@@ -168,7 +145,7 @@ mod tests {
     fn equal_rows_are_coded_without_loss() {
         for value in [0.0, 1e38, 1e-45, -3.0] {
             let rows = vec![vec![value; 5]; 10];
-            let ranges = Ranges::fit(&rows, 5, false);
+            let ranges = fit(&rows, 5);
             assert!(ranges.code(&rows[0], 1.0, &mut [0; 8]).error < 1e-6, "{value}");
         }
     }

@@ -377,6 +377,10 @@ fn marked_at_their_own_distances(
     Ok(coded.len())
 }
 
+fn best_kernels() -> CodeKernels {
+    CodeKernels::new(InstructionSet::detect().unwrap())
+}
+
 /// Ranges for rows, as the plane fits them.
 fn fit(metric: Metric, rows: &[Vec<f32>]) -> Ranges {
     let space = Space::of(metric);
@@ -385,7 +389,7 @@ fn fit(metric: Metric, rows: &[Vec<f32>]) -> Ranges {
         .map(|row| (row, space.factor(distance::norm(row))))
         .map(|(row, factor)| row.iter().map(|&x| (f64::from(x) * factor) as f32).collect())
         .collect();
-    Ranges::fit(&sample, rows[0].len(), space.is_unit())
+    Ranges::fit(best_kernels(), &sample, rows[0].len(), space.is_unit())
 }
 
 fn any_metric() -> impl Strategy<Value = Metric> {
@@ -461,6 +465,7 @@ fn exactly_coded(
         zero: vec![128; dimension].into(),
         scale: f64::from(scale),
         error: 0.0,
+        kernels: best_kernels(),
     };
     let row = |i: usize| -> Vec<f32> {
         // The first few are near to each other, so that rounding decides.

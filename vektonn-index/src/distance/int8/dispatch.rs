@@ -3,16 +3,19 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{avx2, avx512};
-use super::{Probe, QUERIES_AT_ONCE, Scores, Tile, scalar};
+use super::{Coding, Probe, QUERIES_AT_ONCE, Scores, Tile, encode, scalar};
 use crate::distance::InstructionSet;
 
 type Scan<const Q: usize> = unsafe fn(Tile<'_>, &[Probe<'_>; Q], &mut [Scores; Q]);
+
+type Encode = unsafe fn(Coding<'_>, &[f32], f64, &mut [u8]) -> [f64; 2];
 
 /// The kernels of one instruction set; see the module for what they compute.
 #[derive(Clone, Copy)]
 pub(crate) struct CodeKernels {
     one: Scan<1>,
     several: Scan<QUERIES_AT_ONCE>,
+    encode: Encode,
 }
 
 // What makes the calls below sound: `new` is the only constructor, and it never picks functions compiled for
@@ -23,14 +26,24 @@ impl CodeKernels {
         match instruction_set {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => {
-                Self { one: avx512::scan_1, several: avx512::scan_4 }
+                Self { one: avx512::scan_1, several: avx512::scan_4, encode: avx512::encode }
             }
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => {
-                Self { one: avx2::scan_1, several: avx2::scan_4 }
+                Self { one: avx2::scan_1, several: avx2::scan_4, encode: avx2::encode }
             }
-            _ => Self { one: scalar::scan::<1>, several: scalar::scan::<QUERIES_AT_ONCE> },
+            _ => Self {
+                one: scalar::scan::<1>,
+                several: scalar::scan::<QUERIES_AT_ONCE>,
+                encode: encode::encode,
+            },
         }
+    }
+
+    /// Codes a row times `factor`; see [`Coding`] and [`encode::encode`].
+    pub(crate) fn encode(&self, coding: Coding<'_>, row: &[f32], factor: f64, codes: &mut [u8]) -> [f64; 2] {
+        // SAFETY: `new` picked a function that this processor supports.
+        unsafe { (self.encode)(coding, row, factor, codes) }
     }
 
     /// Scores all rows of the tile for one query.

@@ -15,6 +15,7 @@
 //! roundings. `scalar` is the definition.
 
 mod dispatch;
+mod encode;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ mod tests;
 mod x86_64;
 
 pub(crate) use dispatch::CodeKernels;
+pub(crate) use encode::{Coding, ROUND};
 
 /// Rows whose codes lie together.
 pub(crate) const GROUP: usize = 16;

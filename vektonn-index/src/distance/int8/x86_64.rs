@@ -2,7 +2,7 @@
 //!
 //! All functions are safe to call from code compiled for the same instruction set; only `dispatch` steps over.
 
-/// Defines `scan_1` and `scan_4`, compiled for `$features`.
+/// Defines `scan_1`, `scan_4` and `encode`, compiled for `$features`.
 ///
 /// The place of use defines the type `Sums` (sixteen 32-bit sums) and `zero()`, `load(&Line)`, `add_window(codes of two
 /// lines, &Window, Sums) -> Sums` and `finish(Sums, &Probe, terms, &mut scores) -> marks`, for the same features.
@@ -26,6 +26,17 @@ macro_rules! scans {
             out: &mut [Scores; 4],
         ) {
             scan(tile, probes, out);
+        }
+
+        /// Codes a row.
+        #[target_feature(enable = $features)]
+        pub(in crate::distance::int8) fn encode(
+            coding: Coding<'_>,
+            row: &[f32],
+            factor: f64,
+            codes: &mut [u8],
+        ) -> [f64; 2] {
+            super::super::encode::encode(coding, row, factor, codes)
         }
 
         #[inline]
@@ -55,7 +66,7 @@ macro_rules! scans {
 }
 
 pub(super) mod avx2 {
-    use crate::distance::int8::{GROUP, Line, Probe, Scores, Tile, Window};
+    use crate::distance::int8::{Coding, GROUP, Line, Probe, Scores, Tile, Window};
     use std::arch::x86_64::*;
 
     const WIDTH: usize = 8;
@@ -116,7 +127,7 @@ pub(super) mod avx2 {
 }
 
 pub(super) mod avx512 {
-    use crate::distance::int8::{GROUP, Line, Probe, Scores, Tile, Window};
+    use crate::distance::int8::{Coding, GROUP, Line, Probe, Scores, Tile, Window};
     use std::arch::x86_64::*;
 
     type Sums = __m512i;
