@@ -101,7 +101,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn fit(rows: &[Vec<f32>], dimension: usize) -> Ranges {
-        let kernels = CodeKernels::new(InstructionSet::detect().unwrap());
+        let kernels = CodeKernels::new(InstructionSet::detect().expect("an instruction set"));
         Ranges::fit(kernels, rows, dimension, false)
     }
 
