@@ -23,6 +23,18 @@ struct Round {
     waiting_producer: Outcome,
 }
 
+impl Round {
+    /// Which of the two is faster depends on what else the cores have to do; the goal means that one.
+    fn faster_producer(&self) -> Outcome {
+        let rate = |outcome: &Outcome| outcome.points_per_second;
+        if rate(&self.producer) > rate(&self.waiting_producer) {
+            self.producer
+        } else {
+            self.waiting_producer
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Step {
     Http,
@@ -139,6 +151,6 @@ fn add_results(kafka: &Kafka<'_>, points: &Points, uploads: &Uploads, rounds: &[
     ];
     report.add_table(heading, ["", "points/s", "CPU us/point", "upload rate / this"], rows);
     let name = "kafka_upload_rate_per_bare_producer_rate";
-    let measured = ratio_to(|round| round.producer).median;
+    let measured = ratio_to(Round::faster_producer).median;
     report.add_goal(Goal::new(name, Required::AtLeast(RATIO_MIN), measured));
 }
