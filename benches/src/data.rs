@@ -1,52 +1,30 @@
 //! The points that benchmarks upload, in all their forms: JSON, changes, queries.
 
-use std::fs;
 use std::io::Write;
 use std::ops::Range;
-use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use vektonn_core::{Attribute, Change, DataPoint, SearchQuery, Vector};
 
+use crate::matrix::Matrix;
+
 /// Dense f32 vectors. In all forms the row is the point's `Id`, unless another first id is given.
-pub(crate) struct Points {
-    dimension: usize,
-    coordinates: Vec<f32>,
-}
+pub(crate) struct Points(Matrix);
 
 impl Points {
     /// Coordinates evenly distributed from -1 to 1; the same for the same seed.
-    pub(crate) fn random(count: usize, dimension: usize, seed: u64) -> Self {
+    pub(crate) fn random(count: usize, dimension: usize, seed: u64) -> Result<Self> {
         let mut random = fastrand::Rng::with_seed(seed);
         let coordinates = (0..count * dimension).map(|_| random.f32() * 2.0 - 1.0).collect();
-        Self { dimension, coordinates }
-    }
-
-    /// The first `count` vectors of a file in the format u8bin: u32 count, u32 dimension, then the coordinates, one
-    /// byte each; integers are little-endian.
-    pub(crate) fn from_u8bin(path: &Path, count: usize) -> Result<Self> {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let header = bytes.split_first_chunk::<4>().and_then(|(rows, rest)| {
-            let (dimension, rest) = rest.split_first_chunk::<4>()?;
-            Some((u32::from_le_bytes(*rows) as usize, u32::from_le_bytes(*dimension) as usize, rest))
-        });
-        let (rows, dimension, rest) = header.with_context(|| format!("{} has no header", path.display()))?;
-        ensure!(rows >= count, "{} has {rows} vectors, {count} are needed", path.display());
-        let values = rest.get(..count * dimension);
-        let values = values.with_context(|| format!("{} is shorter than its header says", path.display()))?;
-        Ok(Self { dimension, coordinates: values.iter().copied().map(f32::from).collect() })
+        Ok(Self(Matrix::new(dimension, coordinates)?))
     }
 
     pub(crate) fn dimension(&self) -> usize {
-        self.dimension
+        self.0.dimension()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.coordinates.len() / self.dimension
-    }
-
-    fn row(&self, row: usize) -> &[f32] {
-        &self.coordinates[row * self.dimension..(row + 1) * self.dimension]
+        self.0.len()
     }
 
     /// The rows in batches, the last of which may be smaller.
@@ -87,7 +65,7 @@ impl Points {
 
     fn put_vector(&self, body: &mut Vec<u8>, row: usize) {
         put(body, format_args!("{{\"isSparse\":false,\"coordinates\":["));
-        for (i, x) in self.row(row).iter().enumerate() {
+        for (i, x) in self.0.row(row).iter().enumerate() {
             let comma = if i > 0 { "," } else { "" };
             put(body, format_args!("{comma}{x}"));
         }
@@ -118,14 +96,14 @@ impl Points {
 
     /// Coordinates in f64 as JSON gives them: the nearest to the decimal digits, not the widened f32.
     fn vector(&self, row: usize) -> Vector {
-        let coordinates = self.row(row).iter().map(|x| x.to_string().parse().unwrap_or(f64::NAN));
+        let coordinates = self.0.row(row).iter().map(|x| x.to_string().parse().unwrap_or(f64::NAN));
         Vector::dense(coordinates.collect::<Vec<f64>>())
     }
 
     /// Digits of a coordinate in JSON, on average, without sign, point and leading zeros.
     pub(crate) fn mean_digits(&self) -> f64 {
         let digits = |x: &f32| x.to_string().trim_start_matches(['-', '0', '.']).replace('.', "").len();
-        self.coordinates.iter().map(digits).sum::<usize>() as f64 / self.coordinates.len() as f64
+        self.0.values().iter().map(digits).sum::<usize>() as f64 / self.0.values().len() as f64
     }
 }
 
@@ -135,6 +113,12 @@ fn attributes(id: i64) -> Vec<Attribute> {
 
 fn label(id: i64) -> String {
     format!("point {id}")
+}
+
+impl From<Matrix> for Points {
+    fn from(rows: Matrix) -> Self {
+        Self(rows)
+    }
 }
 
 /// Writing to memory cannot fail.
@@ -150,7 +134,7 @@ mod tests {
 
     #[test]
     fn bodies_are_json() {
-        let points = Points { dimension: 2, coordinates: vec![0.5, -1.0, 0.25, 3.0] };
+        let points = Points(Matrix::new(2, vec![0.5, -1.0, 0.25, 3.0]).unwrap());
         let body: serde_json::Value = serde_json::from_slice(&points.upload_body(0..2, 10)).unwrap();
         assert_eq!(body[1]["attributes"][0]["value"]["int64"], 11);
         assert_eq!(body[1]["vector"]["coordinates"], serde_json::json!([0.25, 3]));

@@ -21,6 +21,13 @@ pub(crate) fn description() -> String {
     format!("{name}{family}, {} cores", cores())
 }
 
+/// What the processor can do, in Linux's words; nothing where it does not say.
+pub(crate) fn cpu_flags() -> Vec<String> {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
 /// The number of cores this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

@@ -1,19 +1,30 @@
 //! The benchmark harness: one subcommand per benchmark.
 //!
-//! `cargo run --release -p vektonn-bench -- ingest [--quick] [--json]`
+//! `cargo run --release -p vektonn-bench -- exact [--quick] [--json]`
 //!
-//! The machines it runs on are noisy, so whatever is compared runs in the same process in interleaved rounds, and
-//! medians of the rounds are reported with their spread.
+//! The machines it runs on are noisy, so whatever is compared runs in interleaved rounds, and medians of the rounds are
+//! reported with their spread.
 
+mod affinity;
 mod catalog;
+mod contest;
 mod data;
+mod datasets;
+mod exact;
+mod formats;
+mod ground_truth;
 mod http;
 mod ingest;
 mod machine;
+mod matrix;
+mod ours;
+mod peers;
+mod recall;
 mod report;
 mod server;
 mod stats;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
@@ -34,6 +45,11 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Benchmark {
+    /// Exact dense search beside faiss.
+    Exact(exact::ExactArgs),
+    /// Builds an exact index and prints its memory; another process starts this.
+    #[command(hide = true)]
+    Footprint(exact::FootprintArgs),
     /// Upload rate, time until an upload is searchable, and what HTTP adds to a search.
     Ingest(ingest::IngestArgs),
 }
@@ -51,10 +67,17 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<()> {
     ensure!(!cfg!(debug_assertions), "a debug build measures nothing: run with --release");
     let report = match &cli.benchmark {
+        Benchmark::Exact(args) => exact::run(args)?,
+        Benchmark::Footprint(args) => return exact::build(args),
         Benchmark::Ingest(args) => ingest::run(args)?,
     };
     print(&report, cli.json);
     Ok(())
+}
+
+/// The folder with the real vectors, beside the repository.
+fn default_data() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"))
 }
 
 fn print(report: &Report, json: bool) {

@@ -42,7 +42,7 @@ pub(super) fn measure_embedded(setup: &Setup, report: &mut Report) -> Result<()>
 
 /// Of a system without data.
 pub(super) fn measure(setup: &Setup, system: &System, wanted: &Wanted, report: &mut Report) -> Result<()> {
-    let base = Points::random(setup.size.freshness_points, setup.dimension, SEED);
+    let base = Points::random(setup.size.freshness_points, setup.dimension, SEED)?;
     let bodies = || base.batches(UPLOAD_POINTS).map(|rows| base.upload_body(rows, 0));
     system.connect().load(bodies(), &base.search_body(0, 1))?;
     let bodies: Vec<_> = bodies().collect();
@@ -52,7 +52,7 @@ pub(super) fn measure(setup: &Setup, system: &System, wanted: &Wanted, report: &
         eprintln!("freshness: round {} of {}", number + 1, setup.size.rounds);
         let samples = |seed| Points::random(setup.size.freshness_samples, setup.dimension, seed);
         let (a, b) = (2 * number as u64, 2 * number as u64 + 1);
-        let round = |turn| round(&system.connect(), &samples(SEED + 1 + turn), first_id(&base, setup, turn));
+        let round = |turn| round(&system.connect(), &samples(SEED + 1 + turn)?, first_id(&base, setup, turn));
         idle.push(round(a)?);
         busy.push(while_uploading(system, &bodies, || round(b))?);
     }

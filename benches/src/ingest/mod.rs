@@ -34,7 +34,7 @@ pub(crate) struct IngestArgs {
     #[arg(long, value_name = "DIR", default_value_os_t = std::env::temp_dir())]
     dir: PathBuf,
     /// The folder with sift-base.u8bin and sift-query.u8bin; without them, random points are searched.
-    #[arg(long, value_name = "DIR", default_value_os_t = default_data())]
+    #[arg(long, value_name = "DIR", default_value_os_t = crate::default_data())]
     data: PathBuf,
     /// Client connections that upload at the same time.
     #[arg(long, default_value_t = 4)]
@@ -122,10 +122,6 @@ struct Setup {
     connections: usize,
     dimension: usize,
     size: &'static Size,
-}
-
-fn default_data() -> PathBuf {
-    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data"))
 }
 
 /// Runs the parts one after another.

@@ -11,6 +11,7 @@ use super::system::{Connection, System};
 use super::{Setup, UPLOAD_POINTS};
 use crate::catalog::Catalog;
 use crate::data::Points;
+use crate::formats;
 use crate::http::found_ids;
 use crate::report::{Goal, Report, Required};
 use crate::stats::{Spread, quantile, sorted_ms};
@@ -63,14 +64,19 @@ impl DataSet {
     fn new(setup: &Setup, count: usize) -> Result<Self> {
         let [base, queries] = ["sift-base.u8bin", "sift-query.u8bin"].map(|file| setup.data.join(file));
         if base.exists() && queries.exists() {
-            let points = Points::from_u8bin(&base, count)?;
+            let points = Points::from(formats::read_dense(&base)?.truncated(count));
+            ensure!(points.len() == count, "{} has {} vectors only", base.display(), points.len());
             let name = format!("SIFT x {}", points.dimension());
-            return Ok(Self { name, points, queries: Points::from_u8bin(&queries, QUERIES_MAX)? });
+            return Ok(Self {
+                name,
+                points,
+                queries: formats::read_dense(&queries)?.truncated(QUERIES_MAX).into(),
+            });
         }
         Ok(Self {
             name: format!("random x {}", setup.dimension),
-            points: Points::random(count, setup.dimension, SEED),
-            queries: Points::random(QUERIES_MAX, setup.dimension, SEED + 1),
+            points: Points::random(count, setup.dimension, SEED)?,
+            queries: Points::random(QUERIES_MAX, setup.dimension, SEED + 1)?,
         })
     }
 }

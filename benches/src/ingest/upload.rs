@@ -49,7 +49,7 @@ enum Step {
 }
 
 pub(super) fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
-    let points = Points::random(setup.size.upload_points, setup.dimension, SEED);
+    let points = Points::random(setup.size.upload_points, setup.dimension, SEED)?;
     let uploads = Uploads::new(&points)?;
     let mut rounds = vec![];
     for round in 0..setup.size.rounds {

@@ -67,7 +67,7 @@ impl Log {
         eprintln!("kafka catch-up: writing {records} records");
         let producer = bare::Producer::new(kafka.servers, topic.name())?;
         let meta = catalog.meta()?;
-        let points = Points::random(VECTORS.min(records), kafka.setup.dimension, SEED);
+        let points = Points::random(VECTORS.min(records), kafka.setup.dimension, SEED)?;
         let mut changes: Vec<_> = (0..points.len()).map(|row| points.change(row)).collect();
         let mut bytes = 0;
         let mut written = 0;

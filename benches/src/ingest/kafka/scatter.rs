@@ -35,7 +35,7 @@ struct Round {
 pub(in crate::ingest) fn measure(kafka: &Kafka<'_>, report: &mut Report) -> Result<()> {
     let catalog = kafka.catalog("scatter").shards(SHARDS);
     let topic = BenchTopic::create(kafka.servers, &catalog)?;
-    let points = Points::random(kafka.size().scatter_points, kafka.setup.dimension, SEED);
+    let points = Points::random(kafka.size().scatter_points, kafka.setup.dimension, SEED)?;
     let producer = bare::Producer::new(kafka.servers, topic.name())?;
     let meta = catalog.meta()?;
     for rows in points.batches(UPLOAD_POINTS) {
@@ -64,7 +64,7 @@ fn check_counts(system: &System, points: usize) -> Result<()> {
 }
 
 fn measure_rounds(kafka: &Kafka<'_>, system: &System, points: &Points) -> Result<Vec<Round>> {
-    let queries = Points::random(QUERIES, kafka.setup.dimension, SEED + 1);
+    let queries = Points::random(QUERIES, kafka.setup.dimension, SEED + 1)?;
     let bodies: Vec<_> = (0..QUERIES).map(|row| queries.search_body(row, K)).collect();
     // The API finds each of some points, wherever it is.
     for row in (0..points.len()).step_by(points.len().div_ceil(TURN)) {

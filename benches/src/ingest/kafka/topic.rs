@@ -31,7 +31,7 @@ impl BenchTopic {
     /// Creates the topic.
     pub(super) fn create(servers: &str, catalog: &Catalog) -> Result<Self> {
         let meta = catalog.meta()?;
-        let any_point = Points::random(1, catalog.dimension(), 0).change(0);
+        let any_point = Points::random(1, catalog.dimension(), 0)?.change(0);
         let name = encode_record(meta.data_source(), &any_point).topic;
         let topic = Self { servers: servers.to_owned(), name };
         let config = |topic, (name, value)| NewTopic::set(topic, name, value);

@@ -53,7 +53,7 @@ struct Ready<'a> {
 }
 
 pub(in crate::ingest) fn measure(kafka: &Kafka<'_>, report: &mut Report) -> Result<()> {
-    let points = Points::random(kafka.size().kafka_upload_points, kafka.setup.dimension, SEED);
+    let points = Points::random(kafka.size().kafka_upload_points, kafka.setup.dimension, SEED)?;
     let uploads = Uploads::new(&points)?;
     let mut rounds = vec![];
     // The first round warms up.

@@ -1,0 +1,154 @@
+//! Memory of an index, seen from outside: in a process that does nothing but build it.
+
+use std::fs::{self, File};
+use std::io::{BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
+use vektonn_index::{IndexStore, Metric};
+
+use super::{MEMORY_AT_MOST, Setup, goal, metric, short};
+use crate::datasets::DenseSet;
+use crate::ours::upsert;
+use crate::report::{Report, Required};
+
+/// Vectors that are read, then applied together.
+const CHANGES: usize = 512;
+const MB: f64 = 1e6;
+
+/// Builds an index of a file and says what memory it takes. Another process runs this.
+#[derive(clap::Args)]
+pub(crate) struct FootprintArgs {
+    /// An fbin file.
+    #[arg(long)]
+    base: PathBuf,
+    #[arg(long, value_parser = metric)]
+    metric: Metric,
+}
+
+/// In bytes.
+#[derive(Serialize, Deserialize)]
+struct Footprint {
+    /// The vectors as f32.
+    raw: f64,
+    /// What the index says.
+    claimed: f64,
+    /// What the process has grown by, without files.
+    resident: f64,
+    /// The most that it has ever grown to.
+    peak: f64,
+}
+
+/// Prints a [`Footprint`] as JSON.
+pub(crate) fn build(args: &FootprintArgs) -> Result<()> {
+    let mut file =
+        BufReader::new(File::open(&args.base).with_context(|| format!("{}", args.base.display()))?);
+    let mut header = [0; 8];
+    file.read_exact(&mut header)?;
+    let ([rows, dimension], []) = header.as_chunks::<4>() else { unreachable!("8 bytes are two numbers") };
+    let [rows, dimension] = [rows, dimension].map(|&number| u32::from_le_bytes(number) as usize);
+    let before = status_bytes("RssAnon")?;
+    let store = IndexStore::<u32>::dense(args.metric, dimension)?;
+    let mut row = vec![0; dimension * 4];
+    for first in (0..rows).step_by(CHANGES) {
+        let mut changes = Vec::with_capacity(CHANGES);
+        for id in first..rows.min(first + CHANGES) {
+            file.read_exact(&mut row)?;
+            let row: Vec<f32> = row.as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x)).collect();
+            changes.push(upsert(id as u32, &row)?);
+        }
+        store.apply(changes)?;
+    }
+    let footprint = Footprint {
+        raw: (rows * dimension * 4) as f64,
+        claimed: store.bytes() as f64,
+        resident: status_bytes("RssAnon")? - before,
+        peak: status_bytes("VmHWM")? - before,
+    };
+    println!("{}", serde_json::to_string(&footprint)?);
+    Ok(())
+}
+
+/// Measures an index of the set with 128 dimensions, and of the others for the table.
+pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
+    let mut rows = vec![];
+    for (name, metrics) in
+        [("sift", [Metric::L2, Metric::InnerProduct]), ("synth768", [Metric::L2, Metric::InnerProduct])]
+    {
+        let set = DenseSet::load(name, setup.folders)?;
+        let mut worst = 0.0;
+        for metric in metrics {
+            let footprint = of_child(&set, metric)?;
+            worst = f64::max(worst, footprint.resident / footprint.raw);
+            let faiss = setup.faiss.start(&set, metric).map(|(_, built)| built.bytes);
+            rows.push(row(&set, metric, &footprint, faiss.ok()));
+        }
+        if set.base.dimension() == 128 {
+            goal(
+                report,
+                format!("exact_{name}_memory_vs_raw_f32"),
+                Required::AtMost(MEMORY_AT_MOST),
+                Some(worst),
+            );
+        }
+    }
+    let heading = "Memory in MB: growth of a process that only builds the index (ids and all), file pages apart; what the index \
+                   itself claims; the peak while building; growth of faiss's process.";
+    let columns = ["set, metric", "f32", "resident", "/ f32", "claimed", "peak", "bytes per vector", "faiss"];
+    report.add_table(heading, columns, rows);
+    Ok(())
+}
+
+fn row(set: &DenseSet, metric: Metric, footprint: &Footprint, faiss: Option<f64>) -> [String; 8] {
+    let mb = |bytes: f64| format!("{:.1}", bytes / MB);
+    let Footprint { raw, claimed, resident, peak } = *footprint;
+    [
+        format!("{}, {}", set.name, short(metric)),
+        mb(raw),
+        mb(resident),
+        format!("{:.3}", resident / raw),
+        mb(claimed),
+        mb(peak),
+        format!("{:.0}", resident / set.base.len() as f64),
+        faiss.map_or_else(|| "not measured".to_owned(), mb),
+    ]
+}
+
+fn of_child(set: &DenseSet, metric: Metric) -> Result<Footprint> {
+    let output = Command::new(std::env::current_exe()?)
+        .args(["footprint", "--metric", short(metric), "--base"])
+        .arg(&set.base_file)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start another process")?;
+    ensure!(output.status.success(), "footprint: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// A number of kB in /proc/self/status, in bytes.
+fn status_bytes(name: &str) -> Result<f64> {
+    let text = fs::read_to_string("/proc/self/status").context("no /proc/self/status: this needs Linux")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let number =
+        line.and_then(|line| line.trim().strip_suffix(" kB")).with_context(|| format!("no {name}"))?;
+    Ok(number.trim().parse::<f64>()? * 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn memory_that_is_written_is_resident() {
+        let before = status_bytes("RssAnon").unwrap();
+        let block = std::hint::black_box(vec![1_u8; 64 << 20]);
+        assert!(status_bytes("RssAnon").unwrap() - before > 60e6);
+        assert!(status_bytes("VmHWM").unwrap() >= 60e6);
+        drop(block);
+        assert!(status_bytes("NoSuchThing").is_err());
+    }
+}

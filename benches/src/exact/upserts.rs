@@ -1,0 +1,117 @@
+//! Search latency while another thread upserts as fast as it can.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use fastrand::Rng;
+use serde_json::json;
+use vektonn_index::Metric;
+
+use super::{K, Setup, goal};
+use crate::affinity;
+use crate::contest::{Contender, Search, Turn};
+use crate::datasets::DenseSet;
+use crate::ours::{Ours, upsert};
+use crate::report::{Report, Required};
+use crate::stats::{Spread, quantile};
+
+const RATIO_AT_MOST: f64 = 1.5;
+/// Upserts in one batch: alone, and as a follower applies them.
+const BATCHES: [usize; 2] = [1, 512];
+
+/// One round's p99 in seconds, and points per second written.
+struct Round {
+    idle: f64,
+    busy: f64,
+    upserts_per_s: f64,
+}
+
+pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
+    let &[writers, .., searchers] = &setup.cores[..] else { bail!("two cores are needed") };
+    let (mut rows, mut worst) = (vec![], 0.0);
+    for name in ["sift", "synth768"] {
+        let set = DenseSet::load(name, setup.folders)?;
+        let mut ours = Ours::exact(&set, Metric::L2)?;
+        for batch in BATCHES {
+            let rounds = (0..setup.size.rounds)
+                .map(|number| round(setup, &set, &mut ours, batch, number, [writers, searchers]));
+            let rounds: Vec<Round> = rounds.collect::<Result<_>>()?;
+            let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
+            let ratio = spread(|round| round.busy / round.idle);
+            worst = f64::max(worst, ratio.median);
+            rows.push([
+                format!("{name}, {batch} at a time"),
+                format!("{:.3}", spread(|round| round.idle * 1e3)),
+                format!("{:.3}", spread(|round| round.busy * 1e3)),
+                format!("{ratio:.2}"),
+                format!("{:.0}", spread(|round| round.upserts_per_s).median),
+            ]);
+        }
+    }
+    affinity::pin(&setup.cores)?;
+    goal(
+        report,
+        "exact_p99_while_upserting_vs_idle".to_owned(),
+        Required::AtMost(RATIO_AT_MOST),
+        Some(worst),
+    );
+    let heading = format!(
+        "Searches of one thread, L2, k {K}, while a thread on another core replaces points as fast as it can. \
+         Medians of {} rounds of {} searches (range); the goal means the worst row.",
+        setup.size.rounds, setup.size.latencies
+    );
+    report.add_table(heading, ["set, upserts", "p99 idle, ms", "p99 busy, ms", "ratio", "upserts/s"], rows);
+    Ok(())
+}
+
+fn round(
+    setup: &Setup<'_>,
+    set: &DenseSet,
+    ours: &mut Ours<'_>,
+    batch: usize,
+    number: usize,
+    [writers, searchers]: [usize; 2],
+) -> Result<Round> {
+    ours.use_cores(&[searchers])?;
+    let search = Search { k: K, together: 1, setting: json!({}) };
+    let count = setup.size.latencies;
+    let idle = p99(ours.latencies(&Turn { search: &search, first: number * count, queries: count })?);
+    let stop = AtomicBool::new(false);
+    let store = ours.store();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write(&store, set, batch, number as u64, writers, &stop));
+        let searched = ours.latencies(&Turn { search: &search, first: number * count, queries: count });
+        stop.store(true, Ordering::Relaxed);
+        let upserts_per_s = writer.join().ok().context("the writer panicked")??;
+        Ok(Round { idle, busy: p99(searched?), upserts_per_s })
+    })
+}
+
+/// Replaces random points by other points' vectors until it is stopped; returns points per second.
+fn write(
+    store: &vektonn_index::IndexStore<u32>,
+    set: &DenseSet,
+    batch: usize,
+    seed: u64,
+    core: usize,
+    stop: &AtomicBool,
+) -> Result<f64> {
+    affinity::pin(&[core])?;
+    let mut random = Rng::with_seed(seed);
+    let rows = set.base.len();
+    let (started, mut points) = (Instant::now(), 0);
+    while !stop.load(Ordering::Relaxed) {
+        let changes: Result<Vec<_>> = (0..batch)
+            .map(|_| upsert(random.usize(..rows) as u32, set.base.row(random.usize(..rows))))
+            .collect();
+        store.apply(changes?)?;
+        points += batch;
+    }
+    Ok(points as f64 / started.elapsed().as_secs_f64())
+}
+
+fn p99(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_unstable_by(f64::total_cmp);
+    quantile(&seconds, 0.99)
+}

@@ -1,0 +1,41 @@
+//! The files of the field: dense vectors, sparse vectors, nearest neighbours. All little-endian.
+
+pub(crate) mod bin;
+pub(crate) mod csr;
+pub(crate) mod hdf5;
+mod npy;
+mod vecs;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::matrix::Matrix;
+
+/// Reads dense vectors; the file's extension tells the format: fbin, u8bin, fvecs, bvecs or npy.
+pub(crate) fn read_dense(path: &Path) -> Result<Matrix> {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    let read = match extension {
+        "fbin" => bin::read_fbin(path),
+        "u8bin" => bin::read_u8bin(path),
+        "fvecs" => vecs::read_fvecs(path),
+        "bvecs" => vecs::read_bvecs(path),
+        "npy" => npy::read(path),
+        _ => bail!("{}: not one of .fbin, .u8bin, .fvecs, .bvecs, .npy", path.display()),
+    };
+    read.with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Reads ids, one row for each query: ibin or ivecs.
+pub(crate) fn read_ids(path: &Path) -> Result<(usize, Vec<i32>)> {
+    let read = match path.extension().and_then(|extension| extension.to_str()) {
+        Some("ivecs") => vecs::read_ivecs(path),
+        _ => bin::read_ibin(path),
+    };
+    read.with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Numbers of 4 bytes.
+fn words<T>(bytes: &[u8], from: fn([u8; 4]) -> T) -> Vec<T> {
+    bytes.as_chunks::<4>().0.iter().map(|&word| from(word)).collect()
+}
