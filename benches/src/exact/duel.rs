@@ -114,6 +114,8 @@ struct Outcome {
     batch: Vec<Vec<f64>>,
     /// The same with two threads and one, by the clock.
     two_threads: Vec<[Vec<f64>; 2]>,
+    /// Seconds that an empty call of faiss costs.
+    call_s: f64,
     /// The share of its core that one thread had.
     core_share: f64,
     /// Why there is no faiss.
@@ -161,8 +163,10 @@ impl<'a> Duel<'a> {
         let single = run(&single_lanes(&one, missing.is_none()))?;
         let batch = run(&batch_lanes(&one, missing.is_none(), self.setup.cores.len().min(2)))?;
         let core_share = single.iter().map(Turns::core_share).fold(1.0, f64::min);
+        let call_s = overheads.last().copied().unwrap_or_default();
         let single = single.iter().zip(overheads);
         Ok(Outcome {
+            call_s,
             core_share,
             recalls,
             latencies,
@@ -248,7 +252,12 @@ impl Outcome {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let labels = ["ours", "faiss, its default", "faiss, BLAS"];
+        let call_us = self.call_s * 1e6;
+        let labels = [
+            "ours".to_owned(),
+            format!("faiss, its default (call {call_us:.1} us)"),
+            "faiss, BLAS".to_owned(),
+        ];
         let rate = |rates: Option<&Vec<f64>>| {
             rates.map_or_else(String::new, |rates| format!("{:.0}", Spread::of(rates.clone()).median))
         };
@@ -261,7 +270,7 @@ impl Outcome {
             let Recall { by_id, by_distance } = self.recalls[way.min(FAISS)];
             [
                 self.name.clone(),
-                labels[way].to_owned(),
+                labels[way].clone(),
                 if has_single { rate(self.single.get(way)) } else { String::new() },
                 of_engine(&|engine| self.latencies[engine].map(|ms| format!("{ms:.3}")).join(" / ")),
                 if way == OURS { ratio_of(self.single_ratio()) } else { String::new() },
