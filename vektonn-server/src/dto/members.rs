@@ -43,10 +43,14 @@ macro_rules! member_names {
 
 pub(super) use member_names;
 
+/// Room made for a list of numbers before it is read.
+const NUMBERS_ROOM: usize = 128;
+
 /// A number that may be written as a string.
 pub(super) struct Number<T>(pub(super) T);
 
 impl<'de> Deserialize<'de> for Number<f64> {
+    #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FloatVisitor).map(Self)
     }
@@ -138,7 +142,7 @@ where
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Numbers<T>, A::Error> {
-                let mut numbers = Vec::new();
+                let mut numbers = Vec::with_capacity(NUMBERS_ROOM);
                 while let Some(Number(number)) = list.next_element()? {
                     numbers.push(number);
                 }

@@ -5,6 +5,8 @@
 //! the .NET client needs.
 
 mod members;
+mod number;
+mod quick;
 mod read;
 mod schema;
 mod upload;

@@ -8,13 +8,14 @@ use vektonn_core::validation::{InputAttribute, InputDataPoint, InputSearchQuery,
 use vektonn_core::{Attribute, AttributeValue, DateTime, FoundDataPoint, StoredVector, Vector};
 
 use super::members::{Number, Numbers, member_names};
+use super::quick;
 
 /// Reads the body of a search.
 ///
 /// # Errors
 /// What is wrong with the JSON, and where.
 pub fn parse_search(body: &[u8]) -> Result<InputSearchQuery, serde_json::Error> {
-    serde_json::from_slice(body).map(|Read(query)| query)
+    quick::from_slice(body).map(|Read(query)| query)
 }
 
 /// Reads the answer to a search: the neighbours of each query vector.
@@ -22,7 +23,7 @@ pub fn parse_search(body: &[u8]) -> Result<InputSearchQuery, serde_json::Error> 
 /// # Errors
 /// What is wrong with the JSON, and where.
 pub(crate) fn parse_search_results(body: &[u8]) -> Result<Vec<Vec<FoundDataPoint>>, serde_json::Error> {
-    let results: Vec<Read<InputSearchResult>> = serde_json::from_slice(body)?;
+    let results: Vec<Read<InputSearchResult>> = quick::from_slice(body)?;
     let found_of = |Read(result): Read<InputSearchResult>| {
         result.nearest_data_points.into_iter().map(FoundDataPoint::try_from).collect()
     };
