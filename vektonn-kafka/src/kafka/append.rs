@@ -10,10 +10,11 @@ use uuid::Uuid;
 use vektonn_core::codec::Record;
 use vektonn_core::{Position, TopicPosition};
 
+use super::batch::{Batch, Delivery};
 use super::cluster::Cluster;
 use super::inspect::{inspect, is_unknown_topic};
 use super::native::End;
-use super::producer::{Delivery, Sender};
+use super::producer::Sender;
 use super::topics::Topics;
 use crate::{AppendError, AppendFailure, RecordOutcome};
 
@@ -71,7 +72,8 @@ impl Appender {
     /// Appends the records.
     pub(super) async fn append(self: Arc<Self>, records: Vec<Record>) -> Result<Position, AppendError> {
         let deadline = Instant::now() + self.cluster.options().request_timeout;
-        let mut append = Append { shared: self, deliveries: vec![Delivery::Unsent; records.len()], records };
+        let batch = Arc::new(Batch::new(records));
+        let mut append = Append { shared: self, deliveries: batch.deliveries(), batch };
         let result = append.run(deadline).await;
         match result {
             Ok(ids) => append.position(ids, deadline).await,
@@ -192,25 +194,35 @@ impl Appender {
 /// The records of an append, and what became of each.
 struct Append {
     shared: Arc<Appender>,
-    records: Vec<Record>,
+    batch: Arc<Batch>,
     deliveries: Vec<Delivery>,
 }
 
 impl Append {
+    fn records(&self) -> &[Record] {
+        self.batch.records()
+    }
+
     /// Sends until no record is left that should be sent again. Returns the ids of the topics.
     async fn run(&mut self, deadline: Instant) -> Result<BTreeMap<String, Uuid>, AppendFailure> {
         let mut all_ids = BTreeMap::new();
-        let mut to_send: Vec<usize> = (0..self.records.len()).collect();
+        let mut to_send: Vec<usize> = (0..self.records().len()).collect();
         while !to_send.is_empty() {
-            let names = to_send.iter().map(|&index| self.records[index].topic.clone()).collect();
+            let mut names = BTreeSet::new();
+            for &index in &to_send {
+                let name = &self.records()[index].topic;
+                if !names.contains(name) {
+                    names.insert(name.clone());
+                }
+            }
             let ids = self.shared.ensure(&names, deadline).await?;
             let floors = self.floors(&ids);
-            let batch = self.shared.sender.send(to_send.iter().map(|&index| &self.records[index]));
+            self.shared.sender.send(&self.batch, &to_send);
             // Whether or not everything is known at the deadline, the answer is given then.
-            let _ = tokio::time::timeout_at(deadline.into(), batch.done()).await;
-            for (&index, delivery) in to_send.iter().zip(batch.deliveries()) {
-                self.deliveries[index] = delivery;
+            if tokio::time::timeout_at(deadline.into(), self.batch.done()).await.is_err() {
+                self.shared.sender.withdraw(&self.batch);
             }
+            self.deliveries = self.batch.deliveries();
             self.distrust(&to_send, &floors);
             all_ids.extend(ids);
             to_send = self.to_send_again(to_send, deadline);
@@ -229,7 +241,7 @@ impl Append {
     /// Notices topics that are gone, or were created again: their offsets start over.
     fn distrust(&self, sent: &[usize], floors: &BTreeMap<String, u64>) {
         for &index in sent {
-            let topic = &self.records[index].topic;
+            let topic = &self.records()[index].topic;
             let is_doubtful = match self.deliveries[index] {
                 Delivery::Refused { code } => is_unknown_topic(code),
                 Delivery::Acked { offset: Some(offset) } => offset < floors[topic],
@@ -268,7 +280,7 @@ impl Append {
             return Err(self.error(failure));
         }
         let mut ends: BTreeMap<&str, Option<u64>> = BTreeMap::new();
-        for (record, delivery) in self.records.iter().zip(&self.deliveries) {
+        for (record, delivery) in self.records().iter().zip(&self.deliveries) {
             let end = ends.entry(&record.topic).or_default();
             if let Delivery::Acked { offset: Some(offset) } = delivery {
                 *end = (*end).max(Some(offset + 1));
@@ -306,10 +318,10 @@ impl Append {
     fn failure(&self) -> Option<AppendFailure> {
         let is_bad = |delivery: &Delivery| !matches!(delivery, Delivery::Acked { .. });
         let record = self.deliveries.iter().position(is_bad)?;
-        let topic = self.records[record].topic.clone();
+        let topic = self.records()[record].topic.clone();
         Some(match self.deliveries[record] {
             Delivery::Refused { code: RDKafkaErrorCode::MessageSizeTooLarge } => {
-                let bytes = record_bytes(&self.records[record]);
+                let bytes = record_bytes(&self.records()[record]);
                 AppendFailure::RecordTooLarge { record, bytes, bytes_max: None }
             }
             Delivery::Refused { code } | Delivery::Unknown { code } if !is_timeout(code) => {
@@ -346,6 +358,6 @@ pub(super) fn remaining(deadline: Instant, at_most: Duration) -> Duration {
     deadline.saturating_duration_since(Instant::now()).clamp(Duration::from_millis(1), at_most)
 }
 
-fn record_bytes(record: &Record) -> usize {
+pub(super) fn record_bytes(record: &Record) -> usize {
     record.key.len() + record.value.as_ref().map_or(0, Vec::len)
 }

@@ -137,6 +137,7 @@ impl KafkaOptions {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            // A round goes out at once; this is for when librdkafka's thread does not wake up in time for that.
             .set("linger.ms", "3")
             // Below the request's time, so that librdkafka tells in time what became of each record, and so
             // that time is left to create a topic that turns out to be gone.

@@ -10,18 +10,20 @@
 //! - A topic is told from its namesakes by its id. One thread per data source looks after all topics.
 //!
 //! ```text
-//! append -> append.rs (topics exist?) -> producer.rs (batches) -> librdkafka
+//! append -> append.rs (topics exist?) -> outbox.rs (rounds) -> producer.rs -> librdkafka
 //! tail   <- tail.rs <- gather.rs <- native.rs <- librdkafka
 //!              ^ topics.rs (which topics there are) <- inspect.rs <- cluster.rs (questions, creation)
 //! ```
 
 mod append;
+mod batch;
 mod cluster;
 mod config;
 mod fetch_budget;
 mod gather;
 mod inspect;
 mod native;
+mod outbox;
 mod producer;
 mod tail;
 mod topics;
@@ -105,7 +107,7 @@ impl KafkaDataSource {
 impl Drop for KafkaDataSource {
     fn drop(&mut self) {
         self.topics.close();
-        self.appender.sender.flush(self.cluster.options().request_timeout);
+        self.appender.sender.close(self.cluster.options().request_timeout);
         // The watcher ends by itself, after the question it is just asking and the last tail.
     }
 }

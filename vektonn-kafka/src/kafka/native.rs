@@ -1,5 +1,5 @@
 //! The parts of librdkafka that `rdkafka` has no safe functions for: topic ids, the ends of many topics at once,
-//! reading in batches, and whether an unacknowledged record may have been written.
+//! reading in batches, sending at once, and whether an unacknowledged record may have been written.
 //!
 //! All unsafe code of this crate is here. Pointers from librdkafka do not leave this file, apart from the
 //! client's own, which `rdkafka` keeps alive as long as the borrow of the client lasts.
@@ -241,6 +241,14 @@ fn request<C: ClientContext>(
             code => Err(code),
         }
     }
+}
+
+/// Lets a producer send at once what it was given, lingering or not; waits for at most `time` until all of it is
+/// acknowledged.
+pub(super) fn send_now<C: ClientContext>(client: &Client<C>, time: Duration) {
+    // SAFETY: the client is alive. Delivery reports are events, which another thread takes, so this only waits.
+    // That time is up before everything is acknowledged is no error here.
+    unsafe { sys::rd_kafka_flush(client.native_ptr(), milliseconds(time)) };
 }
 
 /// Whether a record that was not acknowledged may be in the log.

@@ -1,8 +1,7 @@
-//! Sending records: one completion per batch, and a new producer in place of one that failed for good.
+//! Sending records: round after round from the outbox, and a new producer in place of one that failed for good.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::Message;
@@ -11,113 +10,121 @@ use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
-use tokio::sync::Notify;
-use vektonn_core::codec::Record;
 
+use super::batch::{Batch, Delivery};
 use super::cluster::{LastError, pass_on_log};
+use super::outbox::{Entry, Outbox, Round, Ticket};
 use super::{KafkaConfigError, KafkaOptions, native};
 
-/// What became of one record sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivery {
-    /// Not sent yet.
-    Unsent,
-    /// Sent, and nothing was heard yet.
-    Pending,
-    /// Acknowledged; the offset is lacking where Kafka had the record from an earlier try.
-    Acked { offset: Option<u64> },
-    /// Not in the log.
-    Refused { code: RDKafkaErrorCode },
-    /// Perhaps in the log.
-    Unknown { code: RDKafkaErrorCode },
-}
-
-/// Records sent together.
-pub(super) struct Batch {
-    deliveries: Mutex<Vec<Delivery>>,
-    pending: AtomicUsize,
-    done: Notify,
-}
-
-impl Batch {
-    fn new(records: usize) -> Arc<Self> {
-        Arc::new(Self {
-            deliveries: Mutex::new(vec![Delivery::Pending; records]),
-            pending: AtomicUsize::new(records),
-            done: Notify::new(),
-        })
-    }
-
-    fn set(&self, index: usize, delivery: Delivery) {
-        self.deliveries.lock()[index] = delivery;
-        if self.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.done.notify_one();
-        }
-    }
-
-    /// Waits for the last record.
-    pub(super) async fn done(&self) {
-        while self.pending.load(Ordering::Acquire) > 0 {
-            self.done.notified().await;
-        }
-    }
-
-    pub(super) fn deliveries(&self) -> Vec<Delivery> {
-        self.deliveries.lock().clone()
-    }
-}
+/// How long librdkafka is told to send at once what it was given. It takes as long as its thread needs to wake up;
+/// meanwhile no other topic's round is sent.
+const SEND_NOW_TIME: Duration = Duration::from_millis(1);
 
 /// What librdkafka carries along with each record.
 pub(super) struct Slot {
-    batch: Arc<Batch>,
-    index: usize,
+    entry: Entry,
+    ticket: Arc<Ticket>,
+}
+
+impl Slot {
+    fn answer(self, delivery: Delivery) {
+        self.entry.batch.set(self.entry.place, delivery);
+        self.ticket.answered();
+    }
 }
 
 type KafkaProducer = ThreadedProducer<ProducerLog>;
 
 /// Sends records to Kafka.
 pub(super) struct Sender {
+    outbox: Arc<Outbox>,
+    producers: Arc<Producers>,
+    /// Started by the first append: a process that only reads needs none.
+    thread: Mutex<bool>,
+}
+
+/// The producer, and what the next one is made of.
+struct Producers {
     options: KafkaOptions,
     last_error: LastError,
-    /// Made by the first append: a process that only reads needs none.
-    producer: Mutex<Option<Arc<KafkaProducer>>>,
+    current: Mutex<Option<Arc<KafkaProducer>>>,
 }
 
 impl Sender {
     /// Checks the settings by creating a producer once.
     pub(super) fn new(options: KafkaOptions, last_error: LastError) -> Result<Self, KafkaConfigError> {
-        let sender = Self { options, last_error, producer: Mutex::new(None) };
-        match sender.create() {
-            Ok(_) => Ok(sender),
+        let producers = Producers { options, last_error, current: Mutex::new(None) };
+        match producers.create() {
+            Ok(_) => {
+                let producers = Arc::new(producers);
+                Ok(Self { outbox: Arc::default(), producers, thread: Mutex::new(false) })
+            }
             Err(error) => Err(KafkaConfigError::Client { why: error.to_string() }),
         }
     }
 
+    /// Sends the records of the batch at these places, in this order, without waiting for anything.
+    pub(super) fn send(&self, batch: &Arc<Batch>, places: &[usize]) {
+        batch.start(places);
+        self.outbox.push(batch, places);
+        let mut is_running = self.thread.lock();
+        if !*is_running {
+            let (outbox, producers) = (Arc::clone(&self.outbox), Arc::clone(&self.producers));
+            let run = move || send_rounds(&outbox, &producers);
+            *is_running = std::thread::Builder::new().name("kafka-send".to_owned()).spawn(run).is_ok();
+        }
+    }
+
+    /// Takes back what was not sent of the batch yet.
+    pub(super) fn withdraw(&self, batch: &Arc<Batch>) {
+        self.outbox.withdraw(batch);
+    }
+
+    /// Waits until everything sent has been answered, at most for `timeout`.
+    pub(super) fn close(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.outbox.close(deadline);
+        if let Some(producer) = self.producers.current.lock().take()
+            && let Err(error) = producer.flush(deadline.saturating_duration_since(Instant::now()))
+        {
+            tracing::warn!(%error, "records were still waiting to be sent when the data source was closed");
+        }
+    }
+}
+
+/// Sends what comes until the outbox is closed.
+fn send_rounds(outbox: &Arc<Outbox>, producers: &Producers) {
+    loop {
+        let rounds = outbox.take();
+        if rounds.is_empty() {
+            return;
+        }
+        match producers.working() {
+            Ok(producer) => {
+                rounds.into_iter().for_each(|round| send(&producer, round));
+                native::send_now(producer.client(), SEND_NOW_TIME);
+            }
+            Err(_) => rounds.into_iter().flat_map(slots).for_each(|slot| {
+                slot.answer(Delivery::Refused { code: RDKafkaErrorCode::Fail });
+            }),
+        }
+    }
+}
+
+fn slots(Round { entries, ticket }: Round) -> impl Iterator<Item = Slot> {
+    entries.into_iter().map(move |entry| Slot { entry, ticket: Arc::clone(&ticket) })
+}
+
+impl Producers {
     fn create(&self) -> Result<KafkaProducer, KafkaError> {
         let context = ProducerLog { last_error: self.last_error.clone() };
         ThreadedProducer::from_config_and_context(&self.options.producer(), context)
     }
 
-    /// Sends the records, in their order, without waiting for anything.
-    pub(super) fn send<'a>(&self, records: impl ExactSizeIterator<Item = &'a Record>) -> Arc<Batch> {
-        let batch = Batch::new(records.len());
-        let producer = self.working_producer();
-        for (index, record) in records.enumerate() {
-            let failed = match &producer {
-                Ok(producer) => send(producer, record, Slot { batch: Arc::clone(&batch), index }),
-                Err(_) => Err(RDKafkaErrorCode::Fail),
-            };
-            if let Err(code) = failed {
-                batch.set(index, Delivery::Refused { code });
-            }
-        }
-        batch
-    }
-
     /// A producer that has not failed for good, as far as is known.
-    fn working_producer(&self) -> Result<Arc<KafkaProducer>, KafkaError> {
-        let mut slot = self.producer.lock();
-        if let Some(producer) = &*slot {
+    fn working(&self) -> Result<Arc<KafkaProducer>, KafkaError> {
+        let mut current = self.current.lock();
+        if let Some(producer) = &*current {
             match producer.client().fatal_error() {
                 None => return Ok(Arc::clone(producer)),
                 Some((code, why)) => {
@@ -126,34 +133,32 @@ impl Sender {
             }
         }
         let producer = Arc::new(self.create()?);
-        if let Some(failed) = slot.replace(Arc::clone(&producer)) {
+        if let Some(failed) = current.replace(Arc::clone(&producer)) {
             // Dropping waits for its thread.
             std::thread::spawn(move || drop(failed));
         }
         Ok(producer)
     }
-
-    /// Waits until everything sent has been answered, at most for `timeout`.
-    pub(super) fn flush(&self, timeout: Duration) {
-        if let Some(producer) = self.producer.lock().take()
-            && let Err(error) = producer.flush(timeout)
-        {
-            tracing::warn!(%error, "records were still waiting to be sent when the data source was closed");
-        }
-    }
 }
 
-fn send(producer: &KafkaProducer, record: &Record, slot: Slot) -> Result<(), RDKafkaErrorCode> {
-    let message = BaseRecord::<[u8], [u8], Box<Slot>> {
-        topic: &record.topic,
-        partition: Some(0),
-        payload: record.value.as_deref(),
-        key: Some(&record.key),
-        timestamp: None,
-        headers: None,
-        delivery_opaque: Box::new(slot),
-    };
-    producer.send(message).map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+fn send(producer: &KafkaProducer, round: Round) {
+    for slot in slots(round) {
+        let batch = Arc::clone(&slot.entry.batch);
+        let record = &batch.records()[slot.entry.place];
+        let message = BaseRecord::<[u8], [u8], Box<Slot>> {
+            topic: &record.topic,
+            partition: Some(0),
+            payload: record.value.as_deref(),
+            key: Some(&record.key),
+            timestamp: None,
+            headers: None,
+            delivery_opaque: Box::new(slot),
+        };
+        if let Err((error, message)) = producer.send(message) {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            message.delivery_opaque.answer(Delivery::Refused { code });
+        }
+    }
 }
 
 /// Hears of deliveries, errors and the log of a producer.
@@ -187,13 +192,15 @@ impl ProducerContext for ProducerLog {
                 }
             }
         };
-        slot.batch.set(slot.index, delivery);
+        slot.answer(delivery);
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use vektonn_core::codec::Record;
+
     use super::*;
 
     #[tokio::test]
@@ -201,14 +208,17 @@ mod tests {
         // Nobody listens there, so that nothing sent is ever answered.
         let options = KafkaOptions::new("127.0.0.1:1");
         let sender = Sender::new(options, LastError::default()).unwrap();
-        let records = [Record { topic: "T".to_owned(), key: vec![1], value: None }];
-        let waiting = sender.send(records.iter());
-        let first = sender.working_producer().unwrap();
-        assert!(Arc::ptr_eq(&first, &sender.working_producer().unwrap()));
+        let records = vec![Record { topic: "T".to_owned(), key: vec![1], value: None }];
+        let waiting = Arc::new(Batch::new(records));
+        waiting.start(&[0]);
+        sender.outbox.push(&waiting, &[0]);
+        let first = sender.producers.working().unwrap();
+        sender.outbox.take().into_iter().for_each(|round| send(&first, round));
+        assert!(Arc::ptr_eq(&first, &sender.producers.working().unwrap()));
         assert_eq!(waiting.deliveries(), [Delivery::Pending]);
 
         native::fail_for_good(first.client());
-        let second = sender.working_producer().unwrap();
+        let second = sender.producers.working().unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         drop(first);
         // What it had not sent yet is told to be not written, and can be sent again.
