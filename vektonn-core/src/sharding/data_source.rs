@@ -48,13 +48,25 @@ pub fn topic_name(meta: &DataSourceMeta, coordinates: &[u16]) -> String {
 
 fn topic_root(meta: &DataSourceMeta) -> String {
     let id = meta.id();
-    format!("Vektonn.{}-{}", id.name.replace('.', "_"), id.version.replace('.', "_"))
+    let mut topic = String::with_capacity("Vektonn.-".len() + id.name.len() + id.version.len());
+    topic.push_str("Vektonn.");
+    push_part(&mut topic, &id.name);
+    topic.push('-');
+    push_part(&mut topic, &id.version);
+    topic
+}
+
+/// Adds the text with underscores in place of its dots.
+fn push_part(topic: &mut String, text: &str) {
+    let mut parts = text.split('.');
+    topic.extend(parts.next());
+    parts.for_each(|part| topic.extend(["_", part]));
 }
 
 /// Adds `.{attribute}-`.
 fn push_segment(topic: &mut String, key: &str) {
     topic.push('.');
-    topic.extend(key.chars().map(|char| if char == '.' { '_' } else { char }));
+    push_part(topic, key);
     topic.push('-');
 }
 
