@@ -1,9 +1,10 @@
 //! A batch of changes that becomes durable as a whole.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fjall::PersistMode;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::entries::{self, Latest};
 use super::log::{Storage, describe};
@@ -13,8 +14,9 @@ use crate::topic_table::TopicState;
 pub(super) struct LogBatch {
     /// `None` where a later record of this batch has the same key.
     records: Vec<Option<NewRecord>>,
-    /// Places in `records` by key, in the form of [`entries::latest_key`].
-    places: HashMap<Vec<u8>, usize>,
+    /// Places in `records` of the latest record of each key.
+    places: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     removed: Vec<Removed>,
     /// Milliseconds since 1970.
     now_ms: u64,
@@ -23,7 +25,8 @@ pub(super) struct LogBatch {
 struct NewRecord {
     topic: u32,
     latest: Latest,
-    key: Vec<u8>,
+    /// In the form of [`entries::latest_key`].
+    latest_key: Vec<u8>,
     entry: Vec<u8>,
 }
 
@@ -40,7 +43,13 @@ pub(super) struct OldTombstone {
 
 impl LogBatch {
     pub(super) fn new() -> Self {
-        Self { records: vec![], places: HashMap::new(), removed: vec![], now_ms: now_ms() }
+        Self {
+            records: vec![],
+            places: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            removed: vec![],
+            now_ms: now_ms(),
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -56,24 +65,28 @@ impl LogBatch {
         storage: &Storage,
         topic: u32,
         offset: u64,
-        key: Vec<u8>,
+        key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), String> {
-        let latest_key = entries::latest_key(topic, &key);
-        match self.places.get_mut(&latest_key) {
+        let Self { records, places, hasher, removed, .. } = self;
+        let latest_key = entries::latest_key(topic, key);
+        let key_at = |&place: &usize| records[place].as_ref().map(|record| record.latest_key.as_slice());
+        let hash = hasher.hash_one(Some(latest_key.as_slice()));
+        let next = records.len();
+        match places.find_mut(hash, |place| key_at(place) == Some(&latest_key)) {
             Some(place) => {
-                self.records[*place] = None;
-                *place = self.records.len();
+                let replaced = std::mem::replace(place, next);
+                records[replaced] = None;
             }
             None => {
                 let earlier = storage.latest(&latest_key)?;
-                self.removed.extend(earlier.map(|latest| Removed { topic, latest }));
-                self.places.insert(latest_key, self.records.len());
+                removed.extend(earlier.map(|latest| Removed { topic, latest }));
+                places.insert_unique(hash, next, |place| hasher.hash_one(key_at(place)));
             }
         }
         let latest = Latest { offset, is_tombstone: value.is_none() };
-        let entry = entries::encode_record(&key, value);
-        self.records.push(Some(NewRecord { topic, latest, key, entry }));
+        let entry = entries::encode_record(key, value);
+        records.push(Some(NewRecord { topic, latest, latest_key, entry }));
         Ok(())
     }
 
@@ -91,13 +104,14 @@ impl LogBatch {
                 batch.remove(&storage.tombstones, log_key);
             }
         }
-        for NewRecord { topic, latest, key, entry } in self.records.into_iter().flatten() {
+        for NewRecord { topic, latest, latest_key, entry } in self.records.into_iter().flatten() {
             let log_key = entries::log_key(topic, latest.offset);
             batch.insert(&storage.log, log_key, entry);
-            batch.insert(&storage.latest, entries::latest_key(topic, &key), entries::encode_latest(latest));
             if latest.is_tombstone {
-                batch.insert(&storage.tombstones, log_key, entries::encode_tombstone(self.now_ms, &key));
+                let key = entries::record_key(&latest_key);
+                batch.insert(&storage.tombstones, log_key, entries::encode_tombstone(self.now_ms, key));
             }
+            batch.insert(&storage.latest, latest_key, entries::encode_latest(latest));
         }
         for topic in topics {
             batch.insert(&storage.topics, topic.name.as_bytes(), entries::encode_topic(topic));

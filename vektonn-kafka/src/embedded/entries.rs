@@ -38,6 +38,11 @@ pub(super) fn latest_key(topic: u32, record_key: &[u8]) -> Vec<u8> {
     [&topic.to_be_bytes(), record_key].concat()
 }
 
+/// The record's key in a key of `latest`.
+pub(super) fn record_key(latest_key: &[u8]) -> &[u8] {
+    latest_key.get(4..).unwrap_or_default()
+}
+
 pub(super) fn encode_topic(topic: &TopicState) -> Vec<u8> {
     let swept_below = topic.swept_below.to_be_bytes();
     [&topic.number.to_be_bytes()[..], topic.id.as_bytes(), &topic.end.to_be_bytes(), &swept_below].concat()

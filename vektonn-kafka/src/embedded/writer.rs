@@ -46,8 +46,8 @@ struct Progress {
     records: usize,
     acked: usize,
     in_batch: usize,
-    /// The position after its records, by topic number.
-    position: HashMap<u32, u64>,
+    /// The position after its records, by topic number; later entries of a topic count.
+    position: Vec<(u32, u64)>,
 }
 
 impl Writer {
@@ -107,8 +107,7 @@ impl Writer {
                 }
                 bytes += record_bytes(&record);
                 let (topic, next_offset) = self.put(&mut batch, record)?;
-                progress[job].in_batch += 1;
-                progress[job].position.insert(topic, next_offset);
+                progress[job].put(topic, next_offset);
             }
         }
         self.commit(batch, progress)
@@ -119,7 +118,7 @@ impl Writer {
         let number = self.topic_number(&record.topic);
         let topic = &mut self.topics[number as usize];
         batch
-            .put(&self.log.storage, number, topic.end, record.key, record.value.as_deref())
+            .put(&self.log.storage, number, topic.end, &record.key, record.value.as_deref())
             .map_err(|why| Fault::nothing_written(AppendFailure::Read { why }))?;
         topic.end += 1;
         let next_offset = topic.end;
@@ -265,9 +264,19 @@ impl Progress {
             records: job.records.len(),
             acked: 0,
             in_batch: 0,
-            position: HashMap::new(),
+            position: vec![],
         };
         (this, job.records)
+    }
+
+    /// One more of its records is in the batch under way.
+    fn put(&mut self, topic: u32, next_offset: u64) {
+        self.in_batch += 1;
+        match self.position.last_mut() {
+            // Nearly always: an append has few topics.
+            Some(last) if last.0 == topic => last.1 = next_offset,
+            _ => self.position.push((topic, next_offset)),
+        }
     }
 
     /// The batch is durable: replies if that was the rest.
@@ -278,7 +287,7 @@ impl Progress {
         }
         let Some(reply) = self.reply.take() else { return };
         let mut position = Position::new();
-        for (&number, &next_offset) in &self.position {
+        for &(number, next_offset) in &self.position {
             let topic = &topics[number as usize];
             position.set(topic.name.to_string(), TopicPosition { topic_id: topic.id, next_offset });
         }
