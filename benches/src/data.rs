@@ -78,6 +78,7 @@ impl Points {
             split_filter: vec![],
             query_vectors: vec![self.vector(row)],
             k,
+            ef_search: None,
             retrieve_vectors: false,
         }
     }

@@ -13,6 +13,7 @@ use crate::{Attribute, StoredVector, Vector};
 ///     split_filter: vec![Attribute::new("Region", "north")],
 ///     query_vectors: vec![Vector::dense([0.5, -1.0])],
 ///     k: 10,
+///     ef_search: None,
 ///     retrieve_vectors: true,
 /// };
 /// assert_eq!(query.query_vectors.len(), 1);
@@ -25,6 +26,8 @@ pub struct SearchQuery {
     pub query_vectors: Vec<Vector>,
     /// How many neighbours to find for each query vector, at least 1.
     pub k: usize,
+    /// How many candidates an approximate index keeps (`ef`), instead of what it was configured with.
+    pub ef_search: Option<usize>,
     /// Whether the found data points carry their vectors.
     pub retrieve_vectors: bool,
 }

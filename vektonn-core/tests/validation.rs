@@ -225,6 +225,7 @@ fn query() -> InputSearchQuery {
         split_filter: None,
         query_vectors: vec![dense(&[0.0; 3])],
         k: 5,
+        ef_search: None,
         retrieve_vectors: None,
     }
 }
@@ -238,17 +239,26 @@ fn of_filter(filter: Vec<InputAttribute>) -> Vec<String> {
 #[test]
 fn a_good_search() {
     let filter = vec![InputAttribute::new("A", true), InputAttribute::new("b", 1)];
-    let input = InputSearchQuery { split_filter: Some(filter), retrieve_vectors: Some(false), ..query() };
+    let input = InputSearchQuery {
+        split_filter: Some(filter),
+        ef_search: Some(50),
+        retrieve_vectors: Some(false),
+        ..query()
+    };
     let expected = SearchQuery {
         split_filter: vec![Attribute::new("A", true), Attribute::new("b", 1)],
         query_vectors: vec![Vector::dense([0.0; 3])],
         k: 5,
+        ef_search: Some(50),
         retrieve_vectors: false,
     };
     assert_eq!(validate_search(&index(false, "[b, A]"), input), Ok(expected));
     let whole = validate_search(&index(false, "[]"), InputSearchQuery { k: i64::MAX, ..query() }).unwrap();
     assert!(whole.split_filter.is_empty() && whole.retrieve_vectors);
     assert_eq!(whole.k, i64::MAX as usize);
+    let no_candidates = InputSearchQuery { ef_search: Some(0), ..query() };
+    let messages = validate_search(&index(false, "[]"), no_candidates).unwrap_err();
+    assert_eq!(messages, ["EfSearch must be positive"]);
     assert_eq!(of_filter(vec![]), [""; 0]);
     assert_eq!(of_filter(vec![InputAttribute::new("b", 1)]), [""; 0]);
 }

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use vektonn_core::{Metric, StoredVector, VectorError, VectorKind};
+use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
 
 use crate::collector::Collector;
 use crate::distance::{DenseKernels, InstructionSet, InstructionSetError};
 use crate::flat::FlatIndex;
+use crate::hnsw::HnswIndex;
 use crate::inverted::InvertedIndex;
 use crate::options::{SearchError, SearchOptions};
 use crate::query::Query;
@@ -23,6 +24,8 @@ pub struct IndexSpec {
     pub metric: Metric,
     /// Coordinates of a dense vector; exclusive upper bound of a sparse vector's indices.
     pub dimension: usize,
+    /// Dense vectors are searched approximately, through a graph with these parameters. Nothing: exactly.
+    pub hnsw: Option<HnswParams>,
 }
 
 /// No index can be made from this.
@@ -34,9 +37,22 @@ pub enum SpecError {
     /// There is nothing to compare.
     #[error("the dimension must be at least 1")]
     ZeroDimension,
+    /// There are no graphs of sparse vectors.
+    #[error("a graph is for dense vectors only")]
+    GraphOfSparse,
+    /// There is no graph of such parameters.
+    #[error("a graph needs M from 2 to {LINKS_MAX} and ef of at least 1, got {0:?}")]
+    GraphParams(HnswParams),
     /// The environment asks for an instruction set that cannot be used.
     #[error(transparent)]
     InstructionSet(#[from] InstructionSetError),
+}
+
+/// The largest `M`, as in configuration files.
+const LINKS_MAX: u32 = 1024;
+
+fn is_possible(params: HnswParams) -> bool {
+    (2..=LINKS_MAX).contains(&params.m) && params.ef_construction > 0 && params.ef_search > 0
 }
 
 impl IndexSpec {
@@ -47,6 +63,8 @@ impl IndexSpec {
             Self { kind: VectorKind::Dense, metric: Metric::JaccardBinary, .. } => {
                 Err(SpecError::JaccardOfDense)
             }
+            Self { kind: VectorKind::Sparse, hnsw: Some(_), .. } => Err(SpecError::GraphOfSparse),
+            Self { hnsw: Some(params), .. } if !is_possible(params) => Err(SpecError::GraphParams(params)),
             _ => Ok(DenseKernels::new(InstructionSet::detect()?)),
         }
     }
@@ -80,13 +98,19 @@ impl IndexSpec {
 #[expect(clippy::large_enum_variant, reason = "there is one for each store, not one for each point")]
 pub(crate) enum VectorIndex<T> {
     Flat(FlatIndex<T>),
+    Hnsw(HnswIndex<T>),
     Inverted(InvertedIndex<T>),
 }
 
 impl<T> VectorIndex<T> {
     pub(crate) fn new(spec: IndexSpec, kernels: DenseKernels, timeline: Arc<Timeline>) -> Self {
         match spec.kind {
-            VectorKind::Dense => Self::Flat(FlatIndex::new(spec.metric, spec.dimension, kernels, timeline)),
+            VectorKind::Dense => match spec.hnsw {
+                None => Self::Flat(FlatIndex::new(spec.metric, spec.dimension, kernels, timeline)),
+                Some(params) => {
+                    Self::Hnsw(HnswIndex::new(spec.metric, spec.dimension, params, kernels, timeline))
+                }
+            },
             VectorKind::Sparse => Self::Inverted(InvertedIndex::new(spec.metric, timeline)),
         }
     }
@@ -98,6 +122,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, vector: StoredVector) -> Result<u32, IndexFull> {
         match (self, vector) {
             (Self::Flat(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
+            (Self::Hnsw(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
             (Self::Inverted(index), StoredVector::Sparse(vector)) => index.insert(batch, entry, vector),
             _ => unreachable!("the vector was checked against the index"),
         }
@@ -107,7 +132,16 @@ impl<T> VectorIndex<T> {
     pub(crate) fn remove(&self, batch: &Batch<'_>, slot: u32) {
         match self {
             Self::Flat(index) => index.slots().remove(batch, slot),
+            Self::Hnsw(index) => index.remove(batch, slot),
             Self::Inverted(index) => index.remove(batch, slot),
+        }
+    }
+
+    /// To be called after the last change of a batch, before it is published.
+    pub(crate) fn finish(&self, batch: &Batch<'_>) {
+        match self {
+            Self::Hnsw(index) => index.finish(batch),
+            Self::Flat(_) | Self::Inverted(_) => {}
         }
     }
 
@@ -115,6 +149,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn reader<'p>(&'p self, pin: &'p Pin<'p>) -> IndexReader<'p, T> {
         match self {
             Self::Flat(index) => IndexReader::Flat(index, index.slots().reader(pin)),
+            Self::Hnsw(index) => IndexReader::Hnsw(index, index.rows().slots().reader(pin)),
             Self::Inverted(index) => IndexReader::Inverted(index, index.slots().reader(pin)),
         }
     }
@@ -123,6 +158,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn writer_view<'p>(&'p self, batch: &'p Batch<'_>) -> IndexReader<'p, T> {
         match self {
             Self::Flat(index) => IndexReader::Flat(index, index.slots().writer_view(batch)),
+            Self::Hnsw(index) => IndexReader::Hnsw(index, index.rows().slots().writer_view(batch)),
             Self::Inverted(index) => IndexReader::Inverted(index, index.slots().writer_view(batch)),
         }
     }
@@ -131,6 +167,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Flat(index) => index.bytes(),
+            Self::Hnsw(index) => index.bytes(),
             Self::Inverted(index) => index.bytes(),
         }
     }
@@ -139,6 +176,7 @@ impl<T> VectorIndex<T> {
 /// An index at one point in time.
 pub(crate) enum IndexReader<'p, T> {
     Flat(&'p FlatIndex<T>, Reader<'p, T, f32>),
+    Hnsw(&'p HnswIndex<T>, Reader<'p, T, f32>),
     Inverted(&'p InvertedIndex<T>, Reader<'p, T, crate::inverted::SparseRow>),
 }
 
@@ -162,10 +200,13 @@ impl<'p, T> IndexReader<'p, T> {
             (Self::Flat(index, reader), Query::Dense(query)) => {
                 index.search_into(*reader, query, options, collector)
             }
+            (Self::Hnsw(index, reader), Query::Dense(query)) => {
+                index.search_into(*reader, query, options, collector)
+            }
             (Self::Inverted(index, reader), Query::Sparse(query)) => {
                 index.search_into(*reader, query, options, collector)
             }
-            (Self::Flat(..), Query::Sparse(_)) => Err(VectorError::MustBeDense.into()),
+            (Self::Flat(..) | Self::Hnsw(..), Query::Sparse(_)) => Err(VectorError::MustBeDense.into()),
             (Self::Inverted(..), Query::Dense(_)) => Err(VectorError::MustBeSparse.into()),
         }
     }
@@ -192,7 +233,7 @@ impl<'p, T> IndexReader<'p, T> {
     /// The entry of a live slot.
     pub(crate) fn entry(&self, slot: u32) -> Option<&'p T> {
         match self {
-            Self::Flat(_, reader) => reader.entry(slot),
+            Self::Flat(_, reader) | Self::Hnsw(_, reader) => reader.entry(slot),
             Self::Inverted(_, reader) => reader.entry(slot),
         }
     }
@@ -200,7 +241,7 @@ impl<'p, T> IndexReader<'p, T> {
     /// The vector of a live slot, as it was inserted.
     pub(crate) fn vector(&self, slot: u32) -> Option<StoredVector> {
         match self {
-            Self::Flat(_, reader) => StoredVector::try_from(reader.row(slot)?).ok(),
+            Self::Flat(_, reader) | Self::Hnsw(_, reader) => StoredVector::try_from(reader.row(slot)?).ok(),
             Self::Inverted(_, reader) => Some(StoredVector::Sparse(reader.row(slot)?[0].to_vector())),
         }
     }
@@ -208,11 +249,11 @@ impl<'p, T> IndexReader<'p, T> {
     /// All live slots, ascending.
     pub(crate) fn slots(self) -> impl Iterator<Item = u32> {
         let end = match self {
-            Self::Flat(_, reader) => reader.end(),
+            Self::Flat(_, reader) | Self::Hnsw(_, reader) => reader.end(),
             Self::Inverted(_, reader) => reader.end(),
         };
         (0..end).filter(move |&slot| match self {
-            Self::Flat(_, reader) => reader.sees(slot),
+            Self::Flat(_, reader) | Self::Hnsw(_, reader) => reader.sees(slot),
             Self::Inverted(_, reader) => reader.sees(slot),
         })
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use faer::MatRef;
 use parking_lot::RwLock;
 use rayon::prelude::*;
-use vektonn_core::{Metric, StoredVector, VectorError, VectorKind};
+use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
 
 use crate::collector::Collector;
 use crate::distance::DenseKernels;
@@ -108,7 +108,25 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`] if the metric is for sparse vectors only or the dimension is 0.
     pub fn dense(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Dense, metric, dimension })
+        Self::new(IndexSpec { kind: VectorKind::Dense, metric, dimension, hnsw: None })
+    }
+
+    /// An empty store of dense vectors that is searched approximately, through a graph, once it holds some thousand.
+    ///
+    /// ```
+    /// use vektonn_index::{HnswParams, IndexStore, Metric, SearchOptions, StoreChange};
+    ///
+    /// let store = IndexStore::hnsw(Metric::Cosine, 2, HnswParams::default())?;
+    /// store.apply([StoreChange::upsert("north", [0.0, 2.0].try_into()?, ())])?;
+    /// let nearest = store.search(&[1.0, 3.0], &SearchOptions::new(1).ef_search(50))?;
+    /// assert_eq!(nearest[0].item, "north");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SpecError`] if the metric is for sparse vectors only, the dimension is 0, or the parameters are out of range.
+    pub fn hnsw(metric: Metric, dimension: usize, params: HnswParams) -> Result<Self, SpecError> {
+        Self::new(IndexSpec { kind: VectorKind::Dense, metric, dimension, hnsw: Some(params) })
     }
 
     /// An empty store of sparse vectors with indices below `dimension`.
@@ -116,7 +134,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`] if the dimension is 0.
     pub fn sparse(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Sparse, metric, dimension })
+        Self::new(IndexSpec { kind: VectorKind::Sparse, metric, dimension, hnsw: None })
     }
 
     /// An empty store.
@@ -174,6 +192,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         let applied = changes.into_iter().enumerate().try_for_each(|(position, change)| {
             self.apply_one(&batch, &mut ids, change).map_err(|IndexFull| ApplyError::Full { position })
         });
+        self.index.finish(&batch);
         drop(batch);
         applied
     }
@@ -185,7 +204,9 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         changes: impl IntoIterator<Item = StoreChange<Id, Payload>>,
     ) -> Result<(), IndexFull> {
         let mut ids = self.ids.write();
-        changes.into_iter().try_for_each(|change| self.apply_one(batch, &mut ids, change))
+        let applied = changes.into_iter().try_for_each(|change| self.apply_one(batch, &mut ids, change));
+        self.index.finish(batch);
+        applied
     }
 
     fn apply_one(

@@ -26,6 +26,7 @@
 mod collector;
 mod distance;
 mod flat;
+mod hnsw;
 mod index;
 mod index_store;
 mod inverted;
@@ -45,4 +46,6 @@ pub use neighbor::Neighbor;
 pub use options::{SearchError, SearchOptions};
 pub use query::Query;
 pub use store::slots::IndexFull;
-pub use vektonn_core::{DenseVector, Metric, SparseVector, StoredVector, VectorError, VectorKind};
+pub use vektonn_core::{
+    DenseVector, HnswParams, Metric, SparseVector, StoredVector, VectorError, VectorKind,
+};

@@ -10,6 +10,9 @@ use vektonn_core::VectorError;
 pub struct SearchOptions {
     /// How many neighbours to find. If there are fewer points, all are found.
     pub k: usize,
+    /// How many candidates an approximate search keeps (`ef`), instead of what its index was made with; at least `k`.
+    /// More of them find more of the nearest, and take longer. Exact indexes do not need it.
+    pub ef_search: Option<usize>,
     /// When to give up.
     pub deadline: Option<Instant>,
 }
@@ -17,7 +20,14 @@ pub struct SearchOptions {
 impl SearchOptions {
     /// A search for the `k` nearest neighbours, without a deadline.
     pub fn new(k: usize) -> Self {
-        Self { k, deadline: None }
+        Self { k, ef_search: None, deadline: None }
+    }
+
+    /// Keeps `ef_search` candidates in an approximate search.
+    #[must_use]
+    pub fn ef_search(mut self, ef_search: usize) -> Self {
+        self.ef_search = Some(ef_search);
+        self
     }
 
     /// Gives up with [`SearchError::DeadlineExceeded`] at `deadline`.

@@ -137,6 +137,7 @@ fn agree(algorithm: &str, sparse: bool, steps: Vec<Step>) -> Result<(), TestCase
                     split_filter,
                     query_vectors: vec![vector(sparse, &query); 2],
                     k,
+                    ef_search: None,
                     retrieve_vectors: true,
                 };
                 let found = shard.search(&search, None).unwrap();

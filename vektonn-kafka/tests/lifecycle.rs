@@ -62,7 +62,13 @@ fn points(ids: std::ops::Range<i64>, y: f64) -> Vec<Record> {
 /// The second coordinate of each data point, by id.
 fn content(shard: &Shard) -> BTreeMap<i64, f32> {
     let query_vectors = vec![Vector::dense([0.0, 0.0])];
-    let query = SearchQuery { split_filter: vec![], query_vectors, k: 1_000_000, retrieve_vectors: true };
+    let query = SearchQuery {
+        split_filter: vec![],
+        query_vectors,
+        k: 1_000_000,
+        ef_search: None,
+        retrieve_vectors: true,
+    };
     let found = shard.search(&query, None).unwrap().remove(0);
     assert_eq!(found.len(), shard.len());
     let pair = |found: vektonn_core::FoundDataPoint| {

@@ -22,6 +22,8 @@ pub struct InputSearchQuery {
     pub query_vectors: Vec<InputVector>,
     /// How many neighbours to find for each of them.
     pub k: i64,
+    /// How many candidates an approximate index keeps. Absent: as it was configured.
+    pub ef_search: Option<i64>,
     /// Whether the found data points carry their vectors. Absent: they do.
     pub retrieve_vectors: Option<bool>,
 }
@@ -29,7 +31,7 @@ pub struct InputSearchQuery {
 /// The search of an index that the input is, or everything that is wrong with it.
 ///
 /// # Errors
-/// The messages, in this order: `k` that is not positive, no query vectors, the first fault of the split filter, the
+/// The messages, in this order: `k` that is not positive, then `ef_search`, no query vectors, the first fault of the split filter, the
 /// first fault of a query vector. A coordinate that is not finite in f32 is a fault that the published system does
 /// not know; it is told only if no query vector has another one.
 ///
@@ -60,6 +62,10 @@ pub fn validate_search(meta: &IndexMeta, input: InputSearchQuery) -> Result<Sear
     if k == 0 {
         messages.push("K must be positive".to_owned());
     }
+    let ef_search = input.ef_search.map(|ef| usize::try_from(ef).unwrap_or(0));
+    if ef_search == Some(0) {
+        messages.push("EfSearch must be positive".to_owned());
+    }
     if input.query_vectors.is_empty() {
         messages.push("At least one query vector is required".to_owned());
     }
@@ -69,7 +75,7 @@ pub fn validate_search(meta: &IndexMeta, input: InputSearchQuery) -> Result<Sear
     match (split_filter, first_bad_vector) {
         (Ok(split_filter), Ok(())) if messages.is_empty() => {
             let retrieve_vectors = input.retrieve_vectors.unwrap_or(true);
-            Ok(SearchQuery { split_filter, query_vectors, k, retrieve_vectors })
+            Ok(SearchQuery { split_filter, query_vectors, k, ef_search, retrieve_vectors })
         }
         (split_filter, vectors) => {
             messages.extend(split_filter.err());

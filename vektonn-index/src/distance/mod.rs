@@ -22,6 +22,7 @@
 mod blocked;
 mod dispatch;
 pub(crate) mod int8;
+pub(crate) mod row_codes;
 mod scalar;
 #[cfg(test)]
 mod tests;

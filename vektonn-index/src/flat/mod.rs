@@ -19,12 +19,14 @@ use vektonn_core::Metric;
 
 use crate::collector::Collector;
 use crate::distance::int8::CodeKernels;
+use crate::distance::row_codes::prefetch;
 use crate::distance::{self, DenseKernels};
 use crate::options::{SearchError, SearchOptions};
 use crate::store::chunks::{BLOCK, Chunks};
 use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Timeline};
 use crate::sync::{AtomicU64, Ordering};
+use crate::top_k::TopK;
 use bound::Space;
 use plane::CodePlane;
 
@@ -67,6 +69,16 @@ impl<T> FlatIndex<T> {
         timeline: Arc<Timeline>,
     ) -> Self {
         Self::with_rows_min(metric, dimension, kernels, timeline, CODED_ROWS_MIN)
+    }
+
+    /// Every search compares all rows.
+    pub(crate) fn without_codes(
+        metric: Metric,
+        dimension: usize,
+        kernels: DenseKernels,
+        timeline: Arc<Timeline>,
+    ) -> Self {
+        Self::with_rows_min(metric, dimension, kernels, timeline, usize::MAX)
     }
 
     /// Codes only for so many rows and more.
@@ -151,6 +163,37 @@ impl<T> FlatIndex<T> {
             return self.search_rows(reader, &queries, options, collectors);
         }
         self.search_codes(reader, &queries, options, collectors)
+    }
+
+    /// Offers some live rows, which come in about the order of their distances, until the `k` nearest do not seem to
+    /// change any more.
+    pub(crate) fn offer_best(
+        &self,
+        reader: Reader<'_, T, f32>,
+        query: &[f32],
+        slots: &[u32],
+        k: usize,
+        collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
+    ) {
+        // The order is that of approximate distances: more than so many in a row that come too late are not expected.
+        let late_max = k / 2 + 4;
+        let norm = if self.metric == Metric::Cosine { distance::norm(query) } else { 0.0 };
+        let query = DenseQuery { coordinates: query, norm };
+        slots.iter().take(k + late_max).filter_map(|&slot| reader.row(slot)).for_each(prefetch);
+        let mut nearest = TopK::new(k);
+        let mut late = 0;
+        for (i, &slot) in slots.iter().enumerate() {
+            let Some(row) = reader.row(slot) else { continue };
+            let mut distance = [0.0];
+            self.distances(&query, row, slot, &mut distance);
+            let [distance] = distance;
+            collector.offer(distance, slot);
+            late = if i < k || distance < nearest.bound() { 0 } else { late + 1 };
+            if late > late_max {
+                return;
+            }
+            nearest.offer(distance, slot);
+        }
     }
 
     /// Offers every live row.

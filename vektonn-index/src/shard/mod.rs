@@ -153,6 +153,7 @@ impl Shard {
             kind: algorithm.vector_kind(),
             metric: algorithm.metric(),
             dimension: meta.data_source().dimension(),
+            hnsw: algorithm.hnsw(),
         };
         let kernels =
             spec.kernels().map_err(|source| ShardError::Spec { index: meta.id().to_string(), source })?;
@@ -268,6 +269,7 @@ impl Shard {
         deadline: Option<Instant>,
     ) -> Result<Vec<Vec<FoundDataPoint>>, SearchError> {
         let mut options = SearchOptions::new(query.k);
+        options.ef_search = query.ef_search;
         options.deadline = deadline;
         options.check_deadline()?;
         let pin = self.timeline.pin();

@@ -124,10 +124,22 @@ impl<T, R> Slots<T, R> {
 
     /// Ends the life of a slot with this batch. Its memory is kept until nobody can see it.
     pub(crate) fn remove(&self, batch: &Batch<'_>, slot: u32) {
+        self.end_life(batch, slot);
+        self.bury(batch, slot);
+    }
+
+    /// Ends the life of a slot with this batch; it is not used again before it is buried.
+    pub(crate) fn end_life(&self, batch: &Batch<'_>, slot: u32) {
         assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
         let died = &self.lifetimes.get(slot)[0].died;
         assert_eq!(died.load(Ordering::Relaxed), ALIVE, "slot {slot} is removed twice");
         died.store(batch.number(), Ordering::Release);
+    }
+
+    /// Gives a dead slot back, once: it is used again when nobody is left who could have come across it until now.
+    pub(crate) fn bury(&self, batch: &Batch<'_>, slot: u32) {
+        assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
+        debug_assert_ne!(self.lifetimes.get(slot)[0].died.load(Ordering::Relaxed), ALIVE);
         self.vacancies.lock().dying.push_back((batch.epoch(), slot));
     }
 
@@ -201,6 +213,11 @@ impl<T, R> Clone for Reader<'_, T, R> {
 impl<T, R> Copy for Reader<'_, T, R> {}
 
 impl<'p, T, R> Reader<'p, T, R> {
+    /// The batch that is looked at.
+    pub(crate) fn batch(&self) -> u64 {
+        self.batch
+    }
+
     /// Slots from this one on are not alive for this reader.
     pub(crate) fn end(&self) -> u32 {
         self.end

@@ -83,6 +83,7 @@ member_names!(SearchMember {
     SplitFilter = "splitFilter",
     QueryVectors = "queryVectors",
     K = "k",
+    EfSearch = "efSearch",
     RetrieveVectors = "retrieveVectors",
 });
 
@@ -90,6 +91,7 @@ read_object!(InputSearchQuery, SearchMember, "a search query", |query, map| {
     SplitFilter => query.split_filter = list(&mut map)?,
     QueryVectors => query.query_vectors = list(&mut map)?.unwrap_or_default(),
     K => query.k = optional::<Number<i64>, A>(&mut map)?.map_or(0, |Number(k)| k),
+    EfSearch => query.ef_search = optional::<Number<i64>, A>(&mut map)?.map(|Number(ef)| ef),
     RetrieveVectors => query.retrieve_vectors = optional(&mut map)?,
 });
 
@@ -238,7 +240,7 @@ mod tests {
     #[test]
     fn names_in_any_case_and_order_numbers_as_strings_nulls_and_unknown_members() {
         let query = parse_search(
-            br#"{"K": "7", "unknown": {"a": [1]}, "QUERYVECTORS": [
+            br#"{"K": "7", "EFSEARCH": "40", "unknown": {"a": [1]}, "QUERYVECTORS": [
                 {"CoordinateIndices": ["3", 1], "coordinates": ["0.5", -1, 2.5e3], "isSparse": true},
                 {"coordinates": [1], "coordinateIndices": null}],
                 "splitFilter": [{"value": {"Int64": "-4", "string": null}, "KEY": "a"}], "retrieveVectors": null}"#,
@@ -246,6 +248,7 @@ mod tests {
         .unwrap();
         let expected = InputSearchQuery {
             k: 7,
+            ef_search: Some(40),
             query_vectors: vec![
                 InputVector {
                     is_sparse: true,

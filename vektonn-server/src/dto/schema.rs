@@ -99,6 +99,11 @@ pub(crate) struct SearchQuery {
     /// How many neighbours to find for each query vector.
     #[schema(value_type = i32, minimum = 1)]
     pub(crate) k: usize,
+    /// How many candidates an approximate index keeps, instead of its `Hnsw_EfSearch`: more find more of the nearest, and
+    /// take longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<i32>, minimum = 1)]
+    pub(crate) ef_search: Option<usize>,
     /// Whether found data points carry their vectors; true if absent.
     #[schema(value_type = Option<bool>)]
     pub(crate) retrieve_vectors: bool,

@@ -125,8 +125,13 @@ pub(crate) async fn probe(
         VectorKind::Dense => Vector::dense(vec![0.0; source.dimension()]),
         VectorKind::Sparse => Vector::sparse([], []),
     };
-    let query =
-        SearchQuery { split_filter: Vec::new(), query_vectors: vec![zero], k, retrieve_vectors: true };
+    let query = SearchQuery {
+        split_filter: Vec::new(),
+        query_vectors: vec![zero],
+        k,
+        ef_search: None,
+        retrieve_vectors: true,
+    };
     let first = |results: &[SearchResult]| serde_json::to_vec(&results.first());
     scatter::search_one(&app, &follower, query, &Terms::of(&headers, &uri)?, first).await
 }

@@ -1,0 +1,80 @@
+//! Which instruction set runs a task, and what else of coded rows needs unsafe code.
+#![allow(unsafe_code, reason = "calls code compiled for the detected instruction set")]
+
+use super::scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+use super::x86_64::{Avx2, Avx512};
+use super::{LINE, Line, Task};
+use crate::distance::InstructionSet;
+
+/// The kernels of one instruction set.
+#[derive(Clone, Copy)]
+pub(crate) struct RowKernels(InstructionSet);
+
+// What makes the calls below sound: `new` is the only constructor, and it never picks an instruction set that this
+// processor does not support.
+impl RowKernels {
+    /// The kernels of the instruction set, or the best ones below it that this processor supports.
+    pub(crate) fn new(instruction_set: InstructionSet) -> Self {
+        match instruction_set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => Self(instruction_set),
+            InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => {
+                Self(InstructionSet::Avx2)
+            }
+            _ => Self(InstructionSet::Scalar),
+        }
+    }
+
+    /// Runs the task, compiled for the instruction set.
+    #[inline]
+    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
+        match self.0 {
+            // SAFETY: `new` chose what this processor supports.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => unsafe { run_avx512(task) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => unsafe { run_avx2(task) },
+            _ => task.run(Scalar),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn run_avx512<T: Task>(task: T) -> T::Output {
+    // SAFETY: this function is called only where the processor has them.
+    task.run(unsafe { Avx512::new() })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
+fn run_avx2<T: Task>(task: T) -> T::Output {
+    // SAFETY: this function is called only where the processor has it.
+    task.run(unsafe { Avx2::new() })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_vnni() -> bool {
+    std::is_x86_feature_detected!("avx512bw") && std::is_x86_feature_detected!("avx512vnni")
+}
+
+/// Asks for the cache lines of a slice, which will be read soon.
+#[inline(always)]
+pub(crate) fn prefetch<T>(values: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    for offset in (0..size_of_val(values)).step_by(LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing, wherever it points to.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(offset)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, LINE);
+}
+
+/// Lines of zeros, which take memory only once they are written.
+pub(crate) fn zeroed_lines(lines: usize) -> Box<[Line]> {
+    // SAFETY: a line of zero bytes is a line of zeros.
+    unsafe { Box::new_zeroed_slice(lines).assume_init() }
+}

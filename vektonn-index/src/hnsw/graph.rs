@@ -1,0 +1,189 @@
+//! Who is linked to whom.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use vektonn_core::HnswParams;
+
+use super::codes::Codes;
+use crate::distance::row_codes::{LINE, LINE_WORDS, Line, RowKernels, prefetch, zeroed_lines};
+use crate::store::chunks::Chunks;
+
+const ENTRY_POINTS: usize = 64;
+
+/// The graph of an index. Searches read it while the one writer, the holder of the timeline's batch, changes it.
+pub(super) struct Graph {
+    pub(super) kernels: RowKernels,
+    pub(super) ef_construction: usize,
+    pub(super) codes: ArcSwap<Codes>,
+    pub(super) links: Links,
+    /// Slots that some search may not see: dead, or not published yet.
+    pub(super) hidden: Bits,
+    /// Slots that died and may still be linked to.
+    pub(super) dead: Bits,
+    pub(super) entry_points: ArcSwap<EntryPoints>,
+}
+
+/// Where searches begin: at the nearest of some points that are spread over the index. They stand for the upper layers of
+/// HNSW.
+#[derive(Default)]
+pub(super) struct EntryPoints {
+    pub(super) slots: Vec<u32>,
+    /// There were so many slots when they were chosen.
+    end: u32,
+}
+
+impl Graph {
+    pub(super) fn new(params: HnswParams, kernels: RowKernels, codes: Codes) -> Self {
+        Self {
+            kernels,
+            ef_construction: params.ef_construction as usize,
+            codes: ArcSwap::from_pointee(codes),
+            links: Links::new(2 * params.m as usize),
+            hidden: Bits::new(),
+            dead: Bits::new(),
+            entry_points: ArcSwap::default(),
+        }
+    }
+
+    /// Makes room for a slot.
+    pub(super) fn reserve(&self, slot: u32) {
+        self.links.reserve(slot);
+        self.hidden.reserve(slot);
+        self.dead.reserve(slot);
+    }
+
+    /// Whether a slot is a part of the graph and has not died.
+    pub(super) fn is_linked(&self, slot: u32) -> bool {
+        !self.dead.contains(slot) && self.links.of(slot).next().is_some()
+    }
+
+    /// Chooses entry points again if the graph has become twice as large, or some of them must not be used any more; if
+    /// there are none, from the points of `group`.
+    pub(super) fn choose_entry_points(&self, group: &[u32], must_go: impl Fn(u32) -> bool) {
+        let end = self.codes.load().end();
+        let old = self.entry_points.load();
+        if !old.slots.is_empty() && end / 2 < old.end && !old.slots.iter().any(|&slot| must_go(slot)) {
+            return;
+        }
+        let is_good = |slot: &u32| self.is_linked(*slot) && !must_go(*slot);
+        let mut slots: Vec<u32> =
+            spread(end, ENTRY_POINTS).filter_map(|slot| (slot..end).find(is_good)).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        if slots.is_empty() {
+            slots.extend(group.iter().take(ENTRY_POINTS));
+        }
+        self.entry_points.store(Arc::new(EntryPoints { slots, end }));
+    }
+
+    /// Bytes that each slot takes.
+    pub(super) fn bytes_per_slot(&self, dimension: usize) -> usize {
+        self.links.lines_per_slot * LINE + self.codes.load().bytes_per_slot(dimension)
+    }
+}
+
+/// About `count` slots below `end`: one from each of as many ranges, but not in a regular distance, since points that come
+/// in turns may be alike.
+pub(super) fn spread(end: u32, count: usize) -> impl Iterator<Item = u32> {
+    let width = (end as usize).div_ceil(count).max(1);
+    let chance = |first: usize| (first as u64 ^ 0x5851_f42d).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    let slots = (0..end as usize).step_by(width).map(move |first| first + chance(first) as usize % width);
+    slots.filter(move |&slot| slot < end as usize).map(|slot| slot as u32)
+}
+
+/// The neighbours of each slot, at most `degree`.
+///
+/// A slot's links lie side by side as `slot + 1`, up to the first 0. A reader may find a list while it is replaced, and
+/// then sees some of the old and some of the new links.
+pub(super) struct Links {
+    pub(super) degree: usize,
+    lines_per_slot: usize,
+    chunks: Chunks<Line>,
+}
+
+impl Links {
+    fn new(degree: usize) -> Self {
+        let lines = degree.div_ceil(LINE_WORDS);
+        Self { degree, lines_per_slot: lines, chunks: Chunks::new(lines) }
+    }
+
+    /// Makes room for `slot`, without links.
+    pub(super) fn reserve(&self, slot: u32) {
+        self.chunks.reserve(slot, zeroed_lines);
+    }
+
+    /// Where the neighbours of a slot stand, see [`neighbor`](Self::neighbor).
+    #[inline(always)]
+    pub(super) fn lines(&self, slot: u32) -> &[Line] {
+        self.chunks.get(slot)
+    }
+
+    /// The neighbour that stands in a word; none follows where there is none.
+    #[inline(always)]
+    pub(super) fn neighbor(word: &AtomicU32) -> Option<u32> {
+        // Acquire: whoever sees a link sees what was written before it, the codes of the slot above all.
+        word.load(Ordering::Acquire).checked_sub(1)
+    }
+
+    fn words(&self, slot: u32) -> impl Iterator<Item = &AtomicU32> {
+        self.lines(slot).iter().flat_map(Line::words)
+    }
+
+    /// The neighbours of a slot.
+    pub(super) fn of(&self, slot: u32) -> impl Iterator<Item = u32> {
+        self.words(slot).map_while(Self::neighbor)
+    }
+
+    /// Asks for the neighbours of a slot, which will be read soon.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, slot: u32) {
+        prefetch(self.lines(slot));
+    }
+
+    /// Replaces the neighbours of a slot. Only for the writer, or one of its threads for each slot.
+    pub(super) fn set(&self, slot: u32, neighbors: &[u32]) {
+        debug_assert!(neighbors.len() <= self.degree);
+        let links = neighbors.iter().map(|&neighbor| neighbor + 1).chain(std::iter::repeat(0));
+        for (word, link) in self.words(slot).zip(links) {
+            if word.load(Ordering::Relaxed) != link {
+                word.store(link, Ordering::Release);
+            }
+        }
+    }
+
+    /// Adds one more neighbour if there is room. Only for the writer.
+    pub(super) fn append(&self, slot: u32, neighbor: u32) -> bool {
+        let free = self.words(slot).take(self.degree).find(|word| word.load(Ordering::Relaxed) == 0);
+        free.inspect(|word| word.store(neighbor + 1, Ordering::Release)).is_some()
+    }
+}
+
+/// One bit for each slot.
+pub(super) struct Bits(Chunks<AtomicU64>);
+
+const WORD: u32 = u64::BITS;
+
+impl Bits {
+    fn new() -> Self {
+        Self(Chunks::new(1))
+    }
+
+    /// Makes room for `slot`.
+    pub(super) fn reserve(&self, slot: u32) {
+        self.0.reserve(slot / WORD, |n| (0..n).map(|_| AtomicU64::new(0)).collect());
+    }
+
+    #[inline(always)]
+    pub(super) fn contains(&self, slot: u32) -> bool {
+        self.0.get(slot / WORD)[0].load(Ordering::Relaxed) >> (slot % WORD) & 1 != 0
+    }
+
+    /// Only for the writer.
+    pub(super) fn set(&self, slot: u32, value: bool) {
+        let word = &self.0.get(slot / WORD)[0];
+        let (bits, bit) = (word.load(Ordering::Relaxed), 1 << (slot % WORD));
+        word.store(if value { bits | bit } else { bits & !bit }, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,168 @@
+//! New points get their neighbours, many at a time and on all threads.
+//!
+//! Each point of a group is searched for in the graph as it was before the group, and compared with the others of the
+//! group; then all links back are added, by target. So no two threads write one list, nobody waits for a lock, and the
+//! graph does not depend on the number of threads (Manohar et al., "ParlayANN", PPoPP 2024, section 3, without its limit
+//! on the size of a group relative to the graph: it is the comparison within the group that makes up for it).
+
+use rayon::prelude::*;
+
+use super::codes::Codes;
+use super::graph::Graph;
+use super::pool::Candidate;
+use super::search::{Scorer, Scratch, ToPoint, search};
+use super::select::select_neighbors;
+use crate::distance::row_codes::{RowKernel, Task};
+
+/// Points that are linked together.
+const GROUP: usize = 256;
+/// Smaller groups are not worth waking other threads.
+pub(super) const PARALLEL_MIN: usize = 4;
+/// A list that overflows is cut to this part of the degree, so that not every further link must cut it again.
+const fn cut(degree: usize) -> usize {
+    degree - degree / 8
+}
+
+impl Graph {
+    /// Links new points, whose codes are written, into the graph. Only for the writer.
+    pub(super) fn link(&self, slots: &[u32]) {
+        slots.chunks(GROUP).for_each(|group| self.link_group(group));
+    }
+
+    fn link_group(&self, group: &[u32]) {
+        let codes = &**self.codes.load();
+        let is_small = group.len() < PARALLEL_MIN;
+        let find = |&slot: &u32| self.kernels.run(FindNeighbors { graph: self, codes, slot, group });
+        let neighbors: Vec<Vec<u32>> =
+            if is_small { group.iter().map(find).collect() } else { group.par_iter().map(find).collect() };
+        let mut backlinks: Vec<(u32, u32)> = Vec::with_capacity(group.len() * self.links.degree);
+        for (&slot, neighbors) in group.iter().zip(&neighbors) {
+            self.links.set(slot, neighbors);
+            backlinks.extend(neighbors.iter().map(|&neighbor| (neighbor, slot)));
+        }
+        backlinks.sort_unstable();
+        let targets: Vec<&[(u32, u32)]> = backlinks.chunk_by(|a, b| a.0 == b.0).collect();
+        let add = |links: &&[(u32, u32)]| self.kernels.run(AddLinks { graph: self, codes, links });
+        if is_small {
+            targets.iter().for_each(add)
+        } else {
+            targets.par_iter().for_each(add)
+        }
+        for (&slot, neighbors) in group.iter().zip(&neighbors) {
+            if !neighbors.iter().any(|&neighbor| self.links.of(neighbor).any(|link| link == slot)) {
+                self.link_to(slot, neighbors);
+            }
+        }
+        self.choose_entry_points(group, |_| false);
+    }
+
+    /// Makes one of the points link to `slot`: the first that has room, else one of them gives up one of its longer
+    /// links; which one is left to chance, so that it is not always the same. Returns who did.
+    pub(super) fn link_to(&self, slot: u32, from: &[u32]) -> Option<u32> {
+        if let Some(&with_room) = from.iter().find(|&&from| self.links.append(from, slot)) {
+            return Some(with_room);
+        }
+        let chance = (slot.wrapping_mul(0x9e37_79b9) >> 8) as usize;
+        let &giver = from.get(chance % from.len().max(1))?;
+        let mut links: Vec<u32> = self.links.of(giver).collect();
+        let half = links.len() / 2;
+        if let Some(link) = links.get_mut(half + chance % half.max(1)) {
+            *link = slot;
+        }
+        self.links.set(giver, &links);
+        Some(giver)
+    }
+}
+
+/// Searches for the neighbours of a new point.
+struct FindNeighbors<'g> {
+    graph: &'g Graph,
+    codes: &'g Codes,
+    slot: u32,
+    /// What is not in the graph yet: the point itself, and those that are linked together with it.
+    group: &'g [u32],
+}
+
+impl Task for FindNeighbors<'_> {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    fn run(self, kernel: impl RowKernel) -> Vec<u32> {
+        let Self { graph, codes, slot, group } = self;
+        let scorer = ToPoint::new(codes, slot);
+        let mut neighbors = Vec::with_capacity(graph.links.degree);
+        let mut scratch = Scratch::take();
+        search(
+            graph,
+            codes,
+            kernel,
+            scorer,
+            graph.ef_construction,
+            &|slot| !graph.dead.contains(slot),
+            &mut scratch,
+        );
+        let pool = &mut scratch.pool;
+        for &mate in group {
+            if mate != slot {
+                pool.offer(Candidate::new(scorer.score(kernel, mate, codes.row(mate)), mate));
+            }
+        }
+        select_neighbors(codes, kernel, pool.candidates(), graph.links.degree, &mut neighbors);
+        scratch.give_back();
+        neighbors
+    }
+}
+
+/// Adds links to one point's list.
+struct AddLinks<'g> {
+    graph: &'g Graph,
+    codes: &'g Codes,
+    /// `(the point, its new neighbour)`, all of the same point.
+    links: &'g [(u32, u32)],
+}
+
+impl Task for AddLinks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, kernel: impl RowKernel) {
+        let Self { graph, codes, links } = self;
+        let target = links[0].0;
+        let mut neighbors: Vec<u32> = graph.links.of(target).collect();
+        let old = neighbors.len();
+        for &(_, neighbor) in links {
+            if !neighbors[..old].contains(&neighbor) {
+                neighbors.push(neighbor);
+            }
+        }
+        if neighbors.len() > graph.links.degree {
+            select_among(graph, codes, kernel, target, &mut neighbors, cut(graph.links.degree));
+        }
+        graph.links.set(target, &neighbors);
+    }
+}
+
+/// Selects at most `degree` neighbours of a point. The dead are left out.
+#[inline(always)]
+pub(super) fn select_among(
+    graph: &Graph,
+    codes: &Codes,
+    kernel: impl RowKernel,
+    slot: u32,
+    neighbors: &mut Vec<u32>,
+    degree: usize,
+) {
+    let scorer = ToPoint::new(codes, slot);
+    let mut scratch = Scratch::take();
+    let candidates = &mut scratch.candidates;
+    candidates.clear();
+    for &neighbor in &*neighbors {
+        if !graph.dead.contains(neighbor) {
+            candidates.push(Candidate::new(scorer.score(kernel, neighbor, codes.row(neighbor)), neighbor));
+        }
+    }
+    candidates.sort_unstable();
+    neighbors.clear();
+    select_neighbors(codes, kernel, candidates, degree, neighbors);
+    scratch.give_back();
+}

@@ -1,0 +1,335 @@
+//! Approximate dense search: a graph over codes, and comparison of the best in f32.
+//!
+//! In the words of HNSW (Malkov and Yashunin, arXiv 1603.09320): a point has at most `2 * M` neighbours, chosen by
+//! SELECT-NEIGHBORS-HEURISTIC with the factor `alpha` of DiskANN (`select.rs`) among the `ef_construction` nearest that
+//! are found; SEARCH-LAYER (`search.rs`) keeps the `ef_search` nearest. There is one layer: searches begin at the nearest
+//! of a few entry points that are spread over the index, which takes the place of the upper layers and measured as well.
+//!
+//! Distances in the graph are those of codes (`quantizer.rs`, `codes.rs`): a byte per coordinate, and integer arithmetic.
+//! The best candidates are then compared in f32, as in exact search, so that final distances are canonical.
+//!
+//! Searches walk the graph while the writer changes it: lists are atomics, codes are written before they are linked to,
+//! and a slot is used again only after nothing links to it (`delete.rs`) and every search that may have been there has
+//! ended. What a search sees is decided by its reader at the end; the graph may hold more.
+
+mod codes;
+mod delete;
+mod graph;
+mod insert;
+mod pool;
+mod quantizer;
+mod search;
+mod select;
+#[cfg(all(test, not(loom)))]
+mod tests;
+mod visited;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use vektonn_core::{HnswParams, Metric};
+
+use crate::collector::Collector;
+use crate::distance::row_codes::{LINE, Line, RowKernels, write_codes};
+use crate::distance::{self, DenseKernels};
+use crate::flat::FlatIndex;
+use crate::options::{SearchError, SearchOptions};
+use crate::store::slots::{IndexFull, Reader};
+use crate::store::timeline::{Batch, Timeline};
+use codes::{Codes, DIMENSION_MAX};
+use delete::Upkeep;
+use graph::Graph;
+use quantizer::{Quantizer, SAMPLE};
+use search::{ByDistance, ByInnerProduct, Scratch, Search};
+
+/// Fewer points are searched exactly: that takes some microseconds.
+const POINTS_MIN: usize = 4096;
+/// With fewer slots for each candidate that is kept, or with more candidates, comparing all takes less time.
+const SLOTS_PER_EF: usize = 16;
+const EF_MAX: usize = 8192;
+/// Codes are made anew if new points lose this many times more than the first ones (by squared distance), and if that
+/// helps by as much.
+const DRIFT: f64 = 1.5;
+/// How many new points tell that, at least.
+const DRIFT_POINTS_MIN: usize = 1024;
+
+/// Rows of f32 with a graph, once there are enough of them. `T` is what the owner keeps with each row.
+pub(crate) struct HnswIndex<T> {
+    params: HnswParams,
+    metric: Metric,
+    dimension: usize,
+    row_kernels: RowKernels,
+    points_min: usize,
+    rows: FlatIndex<T>,
+    built: ArcSwapOption<Built>,
+    writer: Mutex<Writer>,
+}
+
+/// A graph that holds all points that a reader of batch `since` or later sees.
+struct Built {
+    since: u64,
+    graph: Graph,
+}
+
+/// What happened in the batch that is being made, and what only writers know.
+#[derive(Default)]
+struct Writer {
+    live: usize,
+    born: Vec<u32>,
+    killed: Vec<u32>,
+    /// Born in the last batch, and hidden from those that began before.
+    fresh: Vec<u32>,
+    upkeep: Upkeep,
+    /// What coding new points has lost, and how many they are.
+    lost: f64,
+    coded: usize,
+}
+
+impl<T> HnswIndex<T> {
+    pub(crate) fn new(
+        metric: Metric,
+        dimension: usize,
+        params: HnswParams,
+        kernels: DenseKernels,
+        timeline: Arc<Timeline>,
+    ) -> Self {
+        Self::with_points_min(metric, dimension, params, kernels, timeline, POINTS_MIN)
+    }
+
+    /// A graph only for so many points and more.
+    fn with_points_min(
+        metric: Metric,
+        dimension: usize,
+        params: HnswParams,
+        kernels: DenseKernels,
+        timeline: Arc<Timeline>,
+        points_min: usize,
+    ) -> Self {
+        Self {
+            params,
+            metric,
+            dimension,
+            row_kernels: RowKernels::new(kernels.instruction_set()),
+            points_min: if dimension <= DIMENSION_MAX { points_min } else { usize::MAX },
+            rows: FlatIndex::without_codes(metric, dimension, kernels, timeline),
+            built: ArcSwapOption::empty(),
+            writer: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn rows(&self) -> &FlatIndex<T> {
+        &self.rows
+    }
+
+    /// Adds a row. [`finish`](Self::finish) links it.
+    pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, row: &[f32]) -> Result<u32, IndexFull> {
+        let slot = self.rows.insert(batch, entry, row)?;
+        let mut writer = self.writer.lock();
+        writer.born.push(slot);
+        writer.live += 1;
+        Ok(slot)
+    }
+
+    /// Ends the life of a slot with this batch. [`finish`](Self::finish) takes it out of the graph.
+    pub(crate) fn remove(&self, batch: &Batch<'_>, slot: u32) {
+        self.rows.slots().end_life(batch, slot);
+        let mut writer = self.writer.lock();
+        writer.killed.push(slot);
+        writer.live -= 1;
+    }
+
+    /// Brings the graph in step with what the batch has done, before it is published.
+    pub(crate) fn finish(&self, batch: &Batch<'_>) {
+        let writer = &mut *self.writer.lock();
+        let mut born = std::mem::take(&mut writer.born);
+        let killed = std::mem::take(&mut writer.killed);
+        let slots = self.rows.slots();
+        let Some(built) = self.built.load_full() else {
+            killed.iter().for_each(|&slot| slots.bury(batch, slot));
+            if writer.live >= self.points_min {
+                let graph = self.build(batch);
+                self.built.store(Some(Arc::new(Built { since: batch.number(), graph })));
+            }
+            return;
+        };
+        let graph = &built.graph;
+        let changes = born.len() + killed.len();
+        for slot in writer.fresh.drain(..) {
+            graph.hidden.set(slot, graph.dead.contains(slot));
+        }
+        born.sort_unstable();
+        for slot in killed {
+            graph.reserve(slot);
+            graph.remove(slot);
+            // What was born and killed in one batch was never linked.
+            if born.binary_search(&slot).is_ok() {
+                slots.bury(batch, slot);
+            } else {
+                writer.upkeep.died(batch.epoch(), slot);
+            }
+        }
+        let view = slots.writer_view(batch);
+        let codes = graph.codes.load_full();
+        for &slot in &born {
+            if let Some(row) = view.row(slot) {
+                writer.lost += self.code(graph, &codes, slot, row);
+                graph.hidden.set(slot, true);
+                writer.coded += 1;
+                writer.fresh.push(slot);
+            }
+        }
+        graph.link(&writer.fresh);
+        let unlinked = writer.upkeep.advance(graph, changes, |epoch| batch.is_free(epoch));
+        unlinked.into_iter().for_each(|slot| slots.bury(batch, slot));
+        if writer.coded >= (writer.live / 8).max(DRIFT_POINTS_MIN) {
+            let lost = writer.lost / writer.coded as f64;
+            (writer.lost, writer.coded) = (0.0, 0);
+            if lost > graph.codes.load().quantizer.error * DRIFT {
+                self.code_anew(graph, batch, lost);
+            }
+        }
+    }
+
+    /// A graph of all live points.
+    fn build(&self, batch: &Batch<'_>) -> Graph {
+        let view = self.rows.slots().writer_view(batch);
+        let codes = self.new_codes(batch);
+        let graph = Graph::new(self.params, self.row_kernels, codes);
+        let codes = graph.codes.load_full();
+        let mut linked = Vec::new();
+        for slot in 0..view.end() {
+            match view.row(slot) {
+                Some(row) => {
+                    self.code(&graph, &codes, slot, row);
+                    linked.push(slot);
+                }
+                None => {
+                    graph.reserve(slot);
+                    graph.remove(slot);
+                }
+            }
+        }
+        graph.link(&linked);
+        graph.reach_all();
+        graph
+    }
+
+    /// Codes a row for a slot that nothing links to, and begins its life in the graph.
+    fn code(&self, graph: &Graph, codes: &Codes, slot: u32, row: &[f32]) -> f64 {
+        graph.reserve(slot);
+        graph.links.set(slot, &[]);
+        graph.dead.set(slot, false);
+        codes.write(slot, row, self.factor(row))
+    }
+
+    /// What a vector is multiplied with before it is coded.
+    fn factor(&self, row: &[f32]) -> f64 {
+        if self.metric != Metric::Cosine {
+            return 1.0;
+        }
+        let norm = distance::norm(row);
+        if norm > 0.0 { 1.0 / norm } else { 1.0 }
+    }
+
+    /// No codes yet, for points like the live ones.
+    fn new_codes(&self, batch: &Batch<'_>) -> Codes {
+        let view = self.rows.slots().writer_view(batch);
+        let sample = graph::spread(view.end(), SAMPLE).filter_map(|slot| view.row(slot));
+        let scaled = |row: &[f32]| {
+            let factor = self.factor(row);
+            row.iter().map(|&x| (f64::from(x) * factor) as f32).collect()
+        };
+        let sample: Vec<Vec<f32>> = sample.map(scaled).collect();
+        let norms = || (0..view.end()).filter_map(|slot| view.row(slot)).map(distance::norm);
+        let norm_max = (self.metric == Metric::InnerProduct).then(|| norms().fold(0.0, f64::max));
+        Codes::new(Quantizer::fit(&sample, self.dimension), self.dimension, norm_max)
+    }
+
+    /// Codes all points anew if that makes the loss, now `lost`, much smaller.
+    fn code_anew(&self, graph: &Graph, batch: &Batch<'_>, lost: f64) {
+        let new = self.new_codes(batch);
+        if new.quantizer.error * DRIFT > lost {
+            return;
+        }
+        let view = self.rows.slots().writer_view(batch);
+        let old = graph.codes.load_full();
+        for slot in 0..old.end() {
+            match view.row(slot) {
+                Some(row) => new.write(slot, row, self.factor(row)),
+                // The dead may still be a way to others.
+                None => new.write(slot, &old.decode(slot, self.dimension), 1.0),
+            };
+        }
+        graph.codes.store(Arc::new(new));
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let graph = self.built.load().as_ref().map_or(0, |built| built.graph.bytes_per_slot(self.dimension));
+        self.rows.bytes() + self.rows.slots().capacity() * graph
+    }
+
+    /// Offers near rows with their final distances: `k` of them, if there are as many.
+    pub(crate) fn search_into(
+        &self,
+        reader: Reader<'_, T, f32>,
+        query: &[f32],
+        options: &SearchOptions,
+        collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
+    ) -> Result<(), SearchError> {
+        options.check_deadline()?;
+        let built = self.built.load();
+        let found = match built.as_deref() {
+            Some(built) if reader.batch() >= built.since => {
+                self.search_graph(&built.graph, reader, query, options)
+            }
+            _ => None,
+        };
+        match found {
+            Some(slots) => self.rows.offer_best(reader, query, &slots, options.k, collector),
+            None => self.rows.search_into(reader, query, options, collector)?,
+        }
+        Ok(())
+    }
+
+    /// Near slots, nearest first as far as codes tell, or nothing if all must be compared.
+    fn search_graph(
+        &self,
+        graph: &Graph,
+        reader: Reader<'_, T, f32>,
+        query: &[f32],
+        options: &SearchOptions,
+    ) -> Option<Vec<u32>> {
+        let k = options.k;
+        let ef = options.ef_search.unwrap_or(self.params.ef_search as usize).max(k);
+        let has_direction = || query.iter().any(|&x| x != 0.0);
+        if ef > EF_MAX
+            || ef * SLOTS_PER_EF > reader.end() as usize
+            || (self.metric == Metric::Cosine && !has_direction())
+        {
+            return None;
+        }
+        let codes = &**graph.codes.load();
+        let mut scratch = Scratch::take();
+        let (mut code, mut lines) = std::mem::take(&mut scratch.query);
+        code.resize(self.dimension, 0);
+        lines.resize_with(self.dimension.div_ceil(LINE), Line::default);
+        let sees_hidden = &|slot| reader.sees(slot);
+        if self.metric == Metric::InnerProduct {
+            quantizer::encode_direction(query, &mut code);
+            write_codes(&code, &lines);
+            let scorer = ByInnerProduct(&lines);
+            self.row_kernels.run(Search { graph, codes, scorer, ef, sees_hidden, scratch: &mut scratch });
+        } else {
+            codes.quantizer.encode(query, self.factor(query), &mut code);
+            write_codes(&code, &lines);
+            let scorer = ByDistance(&lines);
+            self.row_kernels.run(Search { graph, codes, scorer, ef, sees_hidden, scratch: &mut scratch });
+        }
+        let found = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
+        let slots: Vec<u32> = found.filter(|&slot| reader.sees(slot)).collect();
+        scratch.query = (code, lines);
+        scratch.give_back();
+        (slots.len() >= k).then_some(slots)
+    }
+}

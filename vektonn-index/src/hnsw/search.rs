@@ -1,0 +1,178 @@
+//! Best-first search (Malkov and Yashunin, arXiv 1603.09320, algorithm 2, SEARCH-LAYER) over codes.
+
+use std::cell::Cell;
+
+use super::codes::Codes;
+use super::graph::{Graph, Links};
+use super::pool::{Candidate, Pool};
+use super::visited::Visited;
+use crate::distance::row_codes::{Line, RowKernel, Task, prefetch};
+
+/// How far ahead of the row that is scored rows are asked for.
+const ROWS_AHEAD: usize = 4;
+
+/// More than any inner product of codes, so that a score is not negative.
+const DOT_BIAS: i32 = 1 << 30;
+
+/// What one search needs to write on, kept by its thread for the next one.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) pool: Pool,
+    /// What was met on the way, but is not seen by the search.
+    passed: Pool,
+    visited: Visited,
+    /// Unvisited neighbours of the point that is expanded.
+    neighbors: Vec<u32>,
+    /// The codes of a query, and the same in lines.
+    pub(super) query: (Vec<u8>, Vec<Line>),
+    /// For writers.
+    pub(super) candidates: Vec<Candidate>,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+impl Scratch {
+    /// Borrows this thread's scratch. Not by a closure: that would have to be compiled for the instruction set.
+    #[inline]
+    pub(super) fn take() -> Box<Self> {
+        SCRATCH.take().unwrap_or_default()
+    }
+
+    /// Returns it.
+    #[inline]
+    pub(super) fn give_back(self: Box<Self>) {
+        SCRATCH.set(Some(self));
+    }
+}
+
+/// How far is a slot from what is searched for?
+pub(super) trait Scorer: Copy {
+    fn score(self, kernel: impl RowKernel, slot: u32, row: &[Line]) -> u32;
+}
+
+/// The squared distance to a coded query.
+#[derive(Clone, Copy)]
+pub(super) struct ByDistance<'q>(pub(super) &'q [Line]);
+
+/// The inner product with a coded query, the greatest first.
+#[derive(Clone, Copy)]
+pub(super) struct ByInnerProduct<'q>(pub(super) &'q [Line]);
+
+/// The squared distance to a point of the index.
+#[derive(Clone, Copy)]
+pub(super) struct ToPoint<'c> {
+    codes: &'c Codes,
+    row: &'c [Line],
+    lift: u32,
+}
+
+impl Scorer for ByDistance<'_> {
+    #[inline(always)]
+    fn score(self, kernel: impl RowKernel, _slot: u32, row: &[Line]) -> u32 {
+        kernel.squared_l2(self.0, row)
+    }
+}
+
+impl Scorer for ByInnerProduct<'_> {
+    #[inline(always)]
+    fn score(self, kernel: impl RowKernel, _slot: u32, row: &[Line]) -> u32 {
+        (DOT_BIAS - kernel.dot(self.0, row)) as u32
+    }
+}
+
+impl<'c> ToPoint<'c> {
+    pub(super) fn new(codes: &'c Codes, slot: u32) -> Self {
+        Self { codes, row: codes.row(slot), lift: codes.lift(slot) }
+    }
+}
+
+impl Scorer for ToPoint<'_> {
+    #[inline(always)]
+    fn score(self, kernel: impl RowKernel, slot: u32, _row: &[Line]) -> u32 {
+        self.codes.distance(kernel, slot, self.row, self.lift)
+    }
+}
+
+/// A search of the whole graph; leaves the nearest candidates in the scratch's pool.
+pub(super) struct Search<'s, S> {
+    pub(super) graph: &'s Graph,
+    pub(super) codes: &'s Codes,
+    pub(super) scorer: S,
+    pub(super) ef: usize,
+    /// Whether the search wants a slot that not all see.
+    pub(super) sees_hidden: &'s dyn Fn(u32) -> bool,
+    pub(super) scratch: &'s mut Scratch,
+}
+
+impl<S: Scorer> Task for Search<'_, S> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, kernel: impl RowKernel) {
+        let Self { graph, codes, scorer, ef, sees_hidden, scratch } = self;
+        search(graph, codes, kernel, scorer, ef, sees_hidden, scratch);
+    }
+}
+
+/// See [`Search`].
+#[inline(always)]
+pub(super) fn search(
+    graph: &Graph,
+    codes: &Codes,
+    kernel: impl RowKernel,
+    scorer: impl Scorer,
+    ef: usize,
+    sees_hidden: &dyn Fn(u32) -> bool,
+    scratch: &mut Scratch,
+) {
+    let Scratch { pool, passed, visited, neighbors, .. } = scratch;
+    let end = codes.end();
+    pool.reset(ef);
+    passed.reset(ef);
+    visited.reset(end);
+    // A point that the search does not see is a way to others, but takes no place among the nearest.
+    let offer = |candidate: Candidate, pool: &mut Pool, passed: &mut Pool| {
+        if pool.is_open_to(candidate) {
+            let slot = candidate.slot();
+            let pool = if graph.hidden.contains(slot) && !sees_hidden(slot) { passed } else { pool };
+            pool.offer(candidate);
+        }
+    };
+    let entry_points = graph.entry_points.load();
+    for &slot in &entry_points.slots {
+        if slot < end && visited.insert(slot) {
+            offer(Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot), pool, passed);
+        }
+    }
+    while let Some(candidate) = {
+        let is_next =
+            |candidate| pool.is_open_to(candidate) && pool.peek().is_none_or(|next| candidate < next);
+        if passed.peek().is_some_and(is_next) { passed.expand_next() } else { pool.expand_next() }
+    } {
+        let slot = candidate.slot();
+        neighbors.clear();
+        // Loops, since iterators are not always compiled into one.
+        'links: for line in graph.links.lines(slot) {
+            for word in line.words() {
+                let Some(neighbor) = Links::neighbor(word) else { break 'links };
+                if neighbor < end && visited.insert(neighbor) {
+                    neighbors.push(neighbor);
+                }
+            }
+        }
+        for &slot in neighbors.iter().take(ROWS_AHEAD) {
+            prefetch(codes.row(slot));
+        }
+        for (i, &slot) in neighbors.iter().enumerate() {
+            if let Some(&ahead) = neighbors.get(i + ROWS_AHEAD) {
+                prefetch(codes.row(ahead));
+            }
+            offer(Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot), pool, passed);
+        }
+        if let Some(next) = pool.peek() {
+            graph.links.prefetch(next.slot());
+        }
+    }
+}
