@@ -87,7 +87,9 @@ impl<T> VectorIndex<T> {
     pub(crate) fn new(spec: IndexSpec, kernels: DenseKernels, timeline: Arc<Timeline>) -> Self {
         match spec.kind {
             VectorKind::Dense => Self::Flat(FlatIndex::new(spec.metric, spec.dimension, kernels, timeline)),
-            VectorKind::Sparse => Self::Inverted(InvertedIndex::new(spec.metric, timeline)),
+            VectorKind::Sparse => {
+                Self::Inverted(InvertedIndex::new(spec.metric, kernels.instruction_set(), timeline))
+            }
         }
     }
 
@@ -98,7 +100,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, vector: StoredVector) -> Result<u32, IndexFull> {
         match (self, vector) {
             (Self::Flat(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
-            (Self::Inverted(index), StoredVector::Sparse(vector)) => index.insert(batch, entry, vector),
+            (Self::Inverted(index), StoredVector::Sparse(vector)) => index.insert(batch, entry, &vector),
             _ => unreachable!("the vector was checked against the index"),
         }
     }
