@@ -3,7 +3,9 @@
 //! `sparse_speed BASE QUERIES METRIC [SECONDS]`, where files are in big-ann's CSR format (i64 rows, columns and
 //! non-zeros; i64 start of each row; i32 indices; f32 values) and the metric is IP, cosine or Jaccard. Reads lines from
 //! the standard input and answers each: `single` with queries per second of time and of processor time, `check` with how many of
-//! the first queries are answered as by comparing all points, `churn` replaces every point once in single-point batches and
+//! the first queries are answered as by comparing all points, `scan` with queries per second of a two-pointer
+//! scan, `recall` with that of all queries, a number makes searches
+//! approximate with this share, `churn` replaces every point once in single-point batches and
 //! answers with changes per second likewise, and `bytes` with bytes in use. So it can be interleaved with others by a script.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -43,6 +45,19 @@ fn resident_bytes() -> usize {
     statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or_default() * 4096
 }
 
+/// By merging the indices of both.
+fn dot(a: &SparseVector, b: &SparseVector) -> f64 {
+    let (mut sum, mut i, mut j) = (0.0, 0, 0);
+    while let (Some(at_a), Some(at_b)) = (a.indices().get(i), b.indices().get(j)) {
+        if at_a == at_b {
+            sum += f64::from(a.values()[i]) * f64::from(b.values()[j]);
+        }
+        i += usize::from(at_a <= at_b);
+        j += usize::from(at_b <= at_a);
+    }
+    sum
+}
+
 fn report(count: usize, started: Instant, cpu: f64) {
     let per_second = |seconds: f64| count as f64 / seconds;
     println!("{:.1} {:.1}", per_second(started.elapsed().as_secs_f64()), per_second(cpu_seconds() - cpu));
@@ -76,13 +91,36 @@ fn main() {
         store.bytes() as f64 / non_zeros as f64,
         (resident_bytes() - before) as f64 / non_zeros as f64,
     );
-    let options = SearchOptions::new(K);
+    let mut options = SearchOptions::new(K);
     for line in std::io::stdin().lock().lines() {
         match line.unwrap().as_str() {
+            share if share.parse::<f32>().is_ok() => {
+                options.approximation = share.parse().ok();
+                println!("share {share}");
+            }
+            "recall" => {
+                // Ties count by their distance.
+                let found = queries.iter().map(|query| {
+                    let exact = store.search(query, &SearchOptions::new(K)).unwrap();
+                    let found = store.search(query, &options).unwrap();
+                    found.iter().filter(|found| found.distance <= exact[K - 1].distance).count()
+                });
+                println!("{:.4}", found.sum::<usize>() as f64 / (K * queries.len()) as f64);
+            }
             "single" => {
                 let (mut count, started, cpu) = (0, Instant::now(), cpu_seconds());
                 while started.elapsed() < seconds {
                     store.search(&queries[count % queries.len()], &options).unwrap();
+                    count += 1;
+                }
+                report(count, started, cpu);
+            }
+            "scan" => {
+                let (mut count, started, cpu) = (0, Instant::now(), cpu_seconds());
+                while started.elapsed() < seconds {
+                    let query = &queries[count % queries.len()];
+                    let mut products: Vec<_> = base.iter().map(|vector| dot(vector, query)).collect();
+                    products.select_nth_unstable_by(K, |a, b| b.total_cmp(a));
                     count += 1;
                 }
                 report(count, started, cpu);

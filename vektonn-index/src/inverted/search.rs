@@ -12,6 +12,10 @@ use crate::collector::Collector;
 use crate::distance::sparse::{self, BLOCK, SparseKernels, WINDOW_POINTS_MAX};
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::Reader;
+use crate::top_k::TopK;
+
+/// An approximate search compares so many rows for each neighbour that is asked for.
+const CANDIDATES_PER_NEIGHBOUR: usize = 8;
 
 thread_local! {
     /// What the next search of this thread can use.
@@ -25,12 +29,12 @@ pub(super) struct Scratch {
 }
 
 /// One query on one window.
-struct Search<'s, T, F> {
-    reader: Reader<'s, T, SparseRow>,
-    query: &'s SparseQuery<'s>,
+struct Search<'s, D, F> {
     window: &'s Window,
     plan: &'s Plan<'s>,
     sums: &'s [u16],
+    /// The distance of a point by its number, if it is alive.
+    distance: D,
     collector: &'s mut Collector<F>,
     /// Points that were compared before their block's turn.
     seeds: Vec<usize>,
@@ -44,7 +48,7 @@ impl Scratch {
 }
 
 impl<T> InvertedIndex<T> {
-    /// Offers every live row that may be among the `k` nearest.
+    /// Offers every live row that may be among the `k` nearest, or, if the search is approximate, most of them.
     pub(super) fn search_windows(
         &self,
         reader: Reader<'_, T, SparseRow>,
@@ -56,16 +60,36 @@ impl<T> InvertedIndex<T> {
         let layout = self.windows.layout();
         // It is not put back if the search ends early, with sums that are not zero.
         let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
-        for window in &layout.windows {
-            options.check_deadline()?;
-            let plan = Plan::new(&weights, window);
-            add_up(self.kernels, window, &plan, &mut scratch);
-            let blocks = window.slots().len().div_ceil(BLOCK);
-            let sums = &scratch.sums[..blocks * BLOCK];
-            let seeds = Vec::new();
-            Search { reader, query, window, plan: &plan, sums, collector, seeds }
-                .sweep(&scratch.maxima[..blocks], options)?;
-            scratch.sums[..blocks * BLOCK].fill(0);
+        if let Some(share) = options.approximation.filter(|&share| share < 1.0) {
+            let share = f64::from(share.max(0.0));
+            let mut nearest = TopK::new(options.k.saturating_mul(CANDIDATES_PER_NEIGHBOUR));
+            for (window, i) in layout.windows.iter().zip(0_u32..) {
+                let plan = Plan::new(&weights, window, Some(share));
+                let mut candidates = Collector::new(nearest.bound(), |estimate, slot| {
+                    nearest.offer(estimate, (i, slot));
+                    nearest.bound()
+                });
+                // Whether it is alive is found out when it is compared.
+                let estimate = |point, sum| Some(plan.estimate(sum, point / BLOCK));
+                self.search_window(window, &plan, options, &mut scratch, estimate, &mut candidates)?;
+            }
+            for candidate in nearest.into_sorted_vec() {
+                let (window, slot) = candidate.item;
+                if let Some([row]) = reader.row_born_by(slot, layout.windows[window as usize].made_in()) {
+                    collector.offer(query.distance(row), slot);
+                }
+            }
+        } else {
+            for window in &layout.windows {
+                let plan = Plan::new(&weights, window, None);
+                let distance = |point: usize, _| {
+                    let [row] = reader.row_born_by(window.slots()[point], window.made_in())? else {
+                        return None;
+                    };
+                    Some(query.distance(row))
+                };
+                self.search_window(window, &plan, options, &mut scratch, distance, collector)?;
+            }
         }
         for slot in layout.tail().filter(|&slot| slot < reader.end()) {
             if let Some([row]) = reader.row(slot) {
@@ -73,6 +97,26 @@ impl<T> InvertedIndex<T> {
             }
         }
         SCRATCH.set(Some(scratch));
+        Ok(())
+    }
+
+    /// Offers every point of a window that may be near enough. `distance` gives a live point's, by its number and sum.
+    fn search_window<F: FnMut(f32, u32) -> f32>(
+        &self,
+        window: &Window,
+        plan: &Plan<'_>,
+        options: &SearchOptions,
+        scratch: &mut Scratch,
+        distance: impl Fn(usize, u16) -> Option<f32>,
+        collector: &mut Collector<F>,
+    ) -> Result<(), SearchError> {
+        options.check_deadline()?;
+        add_up(self.kernels, window, plan, scratch);
+        let blocks = window.slots().len().div_ceil(BLOCK);
+        let sums = &scratch.sums[..blocks * BLOCK];
+        let search = Search { window, plan, sums, distance, collector, seeds: Vec::new() };
+        search.sweep(&scratch.maxima[..blocks], options)?;
+        scratch.sums[..blocks * BLOCK].fill(0);
         Ok(())
     }
 }
@@ -93,7 +137,7 @@ pub(super) fn add_up(kernels: SparseKernels, window: &Window, plan: &Plan<'_>, s
     kernels.add_dense(sums, &plan.long, plan.bias, &mut scratch.maxima[..blocks]);
 }
 
-impl<T, F: FnMut(f32, u32) -> f32> Search<'_, T, F> {
+impl<D: Fn(usize, u16) -> Option<f32>, F: FnMut(f32, u32) -> f32> Search<'_, D, F> {
     /// Compares what may be near enough, the most promising blocks first.
     fn sweep(mut self, maxima: &[u16], options: &SearchOptions) -> Result<(), SearchError> {
         let bound = self.collector.bound();
@@ -148,8 +192,8 @@ impl<T, F: FnMut(f32, u32) -> f32> Search<'_, T, F> {
 
     fn compare(&mut self, point: usize) {
         let Some(&slot) = self.window.slots().get(point) else { return };
-        if let Some([row]) = self.reader.row_born_by(slot, self.window.made_in()) {
-            self.collector.offer(self.query.distance(row), slot);
+        if let Some(distance) = (self.distance)(point, self.sums[point]) {
+            self.collector.offer(distance, slot);
         }
     }
 }

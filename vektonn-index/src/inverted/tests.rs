@@ -221,6 +221,16 @@ impl Model {
         ]
     }
 
+    /// Ids and distances as a search finds them that may be approximate.
+    fn approximate(&self, query: &SparseVector, k: usize, share: f32) -> Vec<Neighbor<u32>> {
+        let pin = self.timeline.pin();
+        let reader = self.index.slots().reader(&pin);
+        let mut nearest = TopK::new(k);
+        let options = SearchOptions::new(k).approximation(share);
+        self.index.search_into(reader, query, &options, &mut collector(reader, &mut nearest)).unwrap();
+        nearest.into_sorted_vec()
+    }
+
     fn window_sizes(&self) -> Vec<usize> {
         self.index.windows.layout().windows.iter().map(|window| window.slots().len()).collect()
     }
@@ -315,7 +325,7 @@ proptest! {
             }
             let window = Window::new(metric, 0, (0..).zip(&rows).collect());
             let weights = plan::Weights::new(&query);
-            let plan = plan::Plan::new(&weights, &window);
+            let plan = plan::Plan::new(&weights, &window, None);
             let mut scratch = search::Scratch::new();
             search::add_up(SparseKernels::new(InstructionSet::detect().unwrap()), &window, &plan, &mut scratch);
             for (point, &slot) in window.slots().iter().enumerate() {
@@ -392,5 +402,44 @@ fn windows_of_every_level() {
             let points: usize = model.window_sizes().iter().sum();
             assert!(points < 1000, "{:?}", model.window_sizes());
         }
+    }
+}
+
+#[test]
+fn an_approximate_search_finds_most_neighbours_and_true_distances() {
+    let mut vectors = Vectors(7);
+    for metric in [Metric::InnerProduct, Metric::Cosine, Metric::JaccardBinary] {
+        let mut model = Model::new(metric, InstructionSet::detect().unwrap());
+        let points: Changes = (0..10_000).map(|id| (id, Some(vectors.next(5000.0)))).collect();
+        points.chunks(1000).for_each(|points| model.apply(&points.to_vec()));
+        // Some are dead, and others in their slots.
+        let changes: Changes =
+            (0..2000).map(|i| (i * 5, (i % 2 == 0).then(|| vectors.next(5000.0)))).collect();
+        changes.chunks(100).for_each(|changes| model.apply(&changes.to_vec()));
+        let mut found_of = BTreeMap::new();
+        for _ in 0..50 {
+            let query = sparse(&vectors.next(5000.0));
+            let [exact, _] = model.search(&model.timeline.pin(), &query, 10);
+            let all: BTreeMap<u32, f32> =
+                model.approximate(&query, 10_000, 1.0).into_iter().map(|it| (it.item, it.distance)).collect();
+            for share in [1.0, 0.8, 0.3, 0.0, -1.0, f32::NAN] {
+                let found = model.approximate(&query, 10, share);
+                assert_eq!(found.len(), 10, "{metric:?}, {share}");
+                assert!(found.is_sorted());
+                assert!(
+                    found.iter().all(|it| all[&it.item] == it.distance),
+                    "{metric:?}, {share}: {found:?}"
+                );
+                let hits = found.iter().filter(|it| it.distance <= exact[9].distance).count();
+                *found_of.entry(share.to_string()).or_insert(0) += hits;
+            }
+        }
+        let hits = |share: &str| found_of[share];
+        assert_eq!((hits("1"), hits("NaN")), (500, 500), "{metric:?}");
+        // Random vectors are the hardest: their neighbours are hardly nearer than the others.
+        assert!(
+            hits("0.8") > 250 && hits("0.8") > hits("0.3") && hits("0.3") > hits("0"),
+            "{metric:?}: {found_of:?}"
+        );
     }
 }

@@ -31,8 +31,11 @@ impl Window {
         let mut sizes_min = Vec::new();
         if is_jaccard {
             // Blocks of points of the same size have tight bounds.
-            points.sort_by_cached_key(|(_, row)| row.non_zeros().count());
-            sizes_min.extend(points.chunks(BLOCK).map(|block| block[0].1.non_zeros().count() as u32));
+            let mut by_size: Vec<_> =
+                points.into_iter().map(|point| (point.1.non_zeros().count() as u32, point)).collect();
+            by_size.sort_unstable_by_key(|&(size, (slot, _))| (size, slot));
+            sizes_min.extend(by_size.chunks(BLOCK).map(|block| block[0].0));
+            points = by_size.into_iter().map(|(_, point)| point).collect();
         }
         let factor = |row: &SparseRow| if metric == Metric::Cosine { 1.0 / row.norm() } else { 1.0 };
         let factors: Vec<f64> = points.iter().map(|(_, row)| factor(row)).collect();
@@ -84,17 +87,18 @@ impl Window {
 
 /// The coordinates above and below zero; all of them in the first place, as 1, if they are only counted.
 fn coordinates_by_sign(points: &[(u32, &SparseRow)], are_counted: bool) -> [Coordinates; 2] {
-    let mut by_sign = [Coordinates::default(), Coordinates::default()];
+    let (mut positive, mut negative) = (Coordinates::default(), Coordinates::default());
     let coordinates = points.iter().map(|(_, row)| row.len()).sum();
-    by_sign[0].terms.reserve(coordinates);
-    by_sign[0].magnitudes.reserve(coordinates);
+    positive.terms.reserve(coordinates);
+    positive.magnitudes.reserve(coordinates);
     for (_, row) in points {
         for (term, value) in row.non_zeros() {
-            let of_sign = &mut by_sign[usize::from(value < 0.0 && !are_counted)];
+            let of_sign = if value > 0.0 || are_counted { &mut positive } else { &mut negative };
             of_sign.terms.push(term);
             of_sign.magnitudes.push(if are_counted { 1.0 } else { value.abs() });
         }
-        by_sign.iter_mut().for_each(|of_sign| of_sign.ends.push(of_sign.terms.len()));
+        positive.ends.push(positive.terms.len());
+        negative.ends.push(negative.terms.len());
     }
-    by_sign
+    [positive, negative]
 }
