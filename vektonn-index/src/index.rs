@@ -111,7 +111,9 @@ impl<T> VectorIndex<T> {
                     Self::Hnsw(HnswIndex::new(spec.metric, spec.dimension, params, kernels, timeline))
                 }
             },
-            VectorKind::Sparse => Self::Inverted(InvertedIndex::new(spec.metric, timeline)),
+            VectorKind::Sparse => {
+                Self::Inverted(InvertedIndex::new(spec.metric, kernels.instruction_set(), timeline))
+            }
         }
     }
 
@@ -123,7 +125,7 @@ impl<T> VectorIndex<T> {
         match (self, vector) {
             (Self::Flat(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
             (Self::Hnsw(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
-            (Self::Inverted(index), StoredVector::Sparse(vector)) => index.insert(batch, entry, vector),
+            (Self::Inverted(index), StoredVector::Sparse(vector)) => index.insert(batch, entry, &vector),
             _ => unreachable!("the vector was checked against the index"),
         }
     }

@@ -15,18 +15,31 @@ pub struct SearchOptions {
     pub ef_search: Option<usize>,
     /// When to give up.
     pub deadline: Option<Instant>,
+    /// Sparse indexes only: which share of the query's weight to look for in posting lists. Exact if there is none, or
+    /// if it is not below 1. See [`SearchOptions::approximation`].
+    pub approximation: Option<f32>,
 }
 
 impl SearchOptions {
     /// A search for the `k` nearest neighbours, without a deadline.
     pub fn new(k: usize) -> Self {
-        Self { k, ef_search: None, deadline: None }
+        Self { k, ef_search: None, deadline: None, approximation: None }
     }
 
     /// Keeps `ef_search` candidates in an approximate search.
     #[must_use]
     pub fn ef_search(mut self, ef_search: usize) -> Self {
         self.ef_search = Some(ef_search);
+        self
+    }
+
+    /// Lets a search of a sparse index miss some neighbours to be faster. Of the posting lists those that promise the
+    /// most for their length are read, until they make up `share` of what all could add to a score; the best points by
+    /// them alone are compared. A share of 0.7 finds most neighbours in text, a smaller one fewer. Distances
+    /// are exact. Other indexes, and a share of 1 or more, search exactly.
+    #[must_use]
+    pub fn approximation(mut self, share: f32) -> Self {
+        self.approximation = Some(share);
         self
     }
 

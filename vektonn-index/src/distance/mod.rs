@@ -1,7 +1,7 @@
 //! How far apart are two vectors?
 //!
 //! A distance is made in two steps. A *kernel* computes the raw value of two dense vectors: the inner product
-//! or the squared Euclidean distance (sparse vectors have their own loop, in `inverted`). Then one of the
+//! or the squared Euclidean distance (final distances of sparse vectors have their own loop, in `inverted`; `sparse` has the kernels that bound them). Then one of the
 //! functions here turns the raw value into the *final distance*: f32, smaller is closer, never NaN, never
 //! -0.0, +infinity when the raw value left the range of f32.
 //!
@@ -24,6 +24,7 @@ mod dispatch;
 pub(crate) mod int8;
 pub(crate) mod row_codes;
 mod scalar;
+pub(crate) mod sparse;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]

@@ -380,8 +380,10 @@ fn digits() -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     (base, queries)
 }
 
+type Rows = Vec<Vec<f32>>;
+
 /// SIFT descriptors, which are not bundled; nothing where `VEKTONN_TEST_DATA` does not name their directory.
-fn sift() -> Option<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+fn sift() -> Option<(Rows, Rows)> {
     let directory = std::path::PathBuf::from(std::env::var_os("VEKTONN_TEST_DATA")?);
     let rows = |name: &str| -> Vec<Vec<f32>> {
         let bytes = std::fs::read(directory.join(name)).unwrap();

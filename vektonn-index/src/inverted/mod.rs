@@ -1,20 +1,28 @@
-//! Exact sparse search: every live row is compared.
+//! Sparse search, exact: windows of points with posting lists of 8-bit impacts.
 //!
-//! Rows are kept forward, each with its own indices and values. The query is spread out once, so that comparing a
-//! row is one look-up per coordinate of the row.
+//! A search adds up, for all points of a window, an upper bound of each one's similarity (`plan.rs`), and compares
+//! those rows that it does not exclude. The answer is that of comparing all rows, to the bit; docs/sparse-search.md
+//! derives the bound. New points are compared until they make a window (`windows.rs`).
 
 mod convert;
+mod lists;
+mod plan;
 mod query;
-#[cfg(test)]
+mod row;
+mod search;
+mod terms;
+#[cfg(all(test, not(loom)))]
 mod tests;
+mod window;
+mod windows;
 
-use std::mem::size_of_val;
 use std::sync::Arc;
 
 use vektonn_core::{Metric, SparseVector};
 
 use crate::collector::Collector;
-use crate::distance;
+use crate::distance::InstructionSet;
+use crate::distance::sparse::SparseKernels;
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Timeline};
@@ -22,55 +30,53 @@ use crate::sync::{AtomicU64, Ordering};
 
 pub use convert::sparse_from_sprs;
 pub(crate) use query::SparseQuery;
+pub(crate) use row::SparseRow;
+use windows::Windows;
 
 /// Rows scanned between two looks at the clock.
 const ROWS_PER_DEADLINE_CHECK: u32 = 4096;
 
-/// A stored sparse vector.
-pub(crate) struct SparseRow {
-    vector: SparseVector,
-    norm: f64,
-    non_zeros: usize,
-}
+/// Sums exclude little if more than one in so many rows is asked for.
+const ROWS_PER_NEIGHBOUR_MIN: usize = 8;
 
-impl SparseRow {
-    pub(crate) fn new(vector: SparseVector) -> Self {
-        let (norm, non_zeros) = (distance::norm(vector.values()), query::count_non_zeros(vector.values()));
-        Self { vector, norm, non_zeros }
-    }
-
-    pub(crate) fn to_vector(&self) -> SparseVector {
-        self.vector.clone()
-    }
-
-    /// Bytes on the heap.
-    fn bytes(&self) -> usize {
-        size_of_val(self.vector.indices()) + size_of_val(self.vector.values())
-    }
-}
-
-/// Sparse rows, scanned one by one. `T` is what the owner keeps with each row.
+/// Sparse rows with windows. `T` is what the owner keeps with each row.
 pub(crate) struct InvertedIndex<T> {
     metric: Metric,
+    kernels: SparseKernels,
     slots: Slots<T, SparseRow>,
+    windows: Windows,
     /// Bytes on the heap of all live rows.
     row_bytes: AtomicU64,
 }
 
 impl<T> InvertedIndex<T> {
-    pub(crate) fn new(metric: Metric, timeline: Arc<Timeline>) -> Self {
-        Self { metric, slots: Slots::new(timeline, 1), row_bytes: AtomicU64::new(0) }
+    pub(crate) fn new(metric: Metric, instruction_set: InstructionSet, timeline: Arc<Timeline>) -> Self {
+        Self {
+            metric,
+            kernels: SparseKernels::new(instruction_set),
+            slots: Slots::new(timeline, 1),
+            windows: Windows::new(metric),
+            row_bytes: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn slots(&self) -> &Slots<T, SparseRow> {
         &self.slots
     }
 
-    pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, vector: SparseVector) -> Result<u32, IndexFull> {
+    pub(crate) fn insert(
+        &self,
+        batch: &Batch<'_>,
+        entry: T,
+        vector: &SparseVector,
+    ) -> Result<u32, IndexFull> {
         let row = SparseRow::new(vector);
         let bytes = row.bytes() as u64;
         let slot = self.slots.insert(batch, entry, std::iter::once(row))?;
         self.row_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.has_windows() {
+            self.windows.inserted(batch, &self.slots, slot);
+        }
         Ok(slot)
     }
 
@@ -80,13 +86,22 @@ impl<T> InvertedIndex<T> {
             self.row_bytes.fetch_sub(row.bytes() as u64, Ordering::Relaxed);
         }
         self.slots.remove(batch, slot);
+        if self.has_windows() {
+            self.windows.removed(batch, &self.slots, slot);
+        }
+    }
+
+    /// L2 needs every dimension of every row, so posting lists do not help.
+    fn has_windows(&self) -> bool {
+        self.metric != Metric::L2
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.slots.capacity() * self.slots.bytes_per_slot() + self.row_bytes.load(Ordering::Relaxed) as usize
+        let slots = self.slots.capacity() * self.slots.bytes_per_slot();
+        slots + self.row_bytes.load(Ordering::Relaxed) as usize + self.windows.bytes()
     }
 
-    /// Offers every live row with its final distance.
+    /// Offers the nearest live rows, and some more, with their final distances.
     pub(crate) fn search_into(
         &self,
         reader: Reader<'_, T, SparseRow>,
@@ -95,6 +110,28 @@ impl<T> InvertedIndex<T> {
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
     ) -> Result<(), SearchError> {
         let query = SparseQuery::new(self.metric, query);
+        if collector.bound() == f32::NEG_INFINITY {
+            // No neighbour is asked for.
+            return Ok(());
+        }
+        // The zero vector is equally far from everything: there is nothing to exclude.
+        if !self.has_windows()
+            || !(1..=plan::TERMS_MAX).contains(&query.len())
+            || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > reader.end() as usize
+        {
+            return self.search_rows(reader, &query, options, collector);
+        }
+        self.search_windows(reader, &query, options, collector)
+    }
+
+    /// Offers every live row.
+    fn search_rows(
+        &self,
+        reader: Reader<'_, T, SparseRow>,
+        query: &SparseQuery<'_>,
+        options: &SearchOptions,
+        collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
+    ) -> Result<(), SearchError> {
         for first in (0..reader.end()).step_by(ROWS_PER_DEADLINE_CHECK as usize) {
             options.check_deadline()?;
             for (first, rows) in reader.runs(first..first.saturating_add(ROWS_PER_DEADLINE_CHECK)) {

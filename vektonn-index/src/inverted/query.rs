@@ -1,9 +1,12 @@
 //! A sparse query, prepared once, then compared with row after row.
 
-use super::SparseRow;
-use crate::distance;
+use std::cell::RefCell;
+
 use hashbrown::HashMap;
 use vektonn_core::{Metric, SparseVector};
+
+use super::row::SparseRow;
+use crate::distance;
 
 /// A query with an index up to this one is spread over an array (1 MiB at most), else put into a hash table.
 const ARRAY_INDEX_MAX: u32 = (1 << 18) - 1;
@@ -12,20 +15,32 @@ const ARRAY_INDEX_MAX: u32 = (1 << 18) - 1;
 ///
 /// Distances are exact up to one final rounding: sums are f64, over the row's indices in ascending order, and
 /// products of two f32 are exact in f64. So the result does not depend on how the query is looked up.
-pub(crate) struct SparseQuery {
+pub(crate) struct SparseQuery<'q> {
     metric: Metric,
-    coordinates: Coordinates,
+    vector: &'q SparseVector,
+    lookup: Lookup,
     norm: f64,
     non_zeros: usize,
 }
 
-/// The query's coordinate of any dimension; zero where it has none.
-enum Coordinates {
-    Array(Vec<f32>),
+/// Gives the query's coordinate of any dimension; zero where it has none.
+enum Lookup {
+    Array(Array),
     Table(Table),
     /// For L2, which needs the dimensions that only the query has, too. With the norms in their place, two long vectors
     /// that differ little would have a distance made of rounding errors.
-    List(SparseVector),
+    None,
+}
+
+thread_local! {
+    /// An array of zeros, for the next query of this thread.
+    static ZEROS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Coordinates by index. What was written is erased in the end, so that the next query finds zeros without a new array.
+struct Array {
+    coordinates: Vec<f32>,
+    written: Vec<u32>,
 }
 
 /// Coordinates by index, behind a filter that keeps most look-ups of absent ones away from the map.
@@ -35,28 +50,45 @@ struct Table {
     filter: Box<[u64; 1 << 10]>,
 }
 
-impl SparseQuery {
+impl<'q> SparseQuery<'q> {
     /// Prepares a query.
-    pub(crate) fn new(metric: Metric, query: &SparseVector) -> Self {
-        Self {
-            metric,
-            coordinates: match metric {
-                Metric::L2 => Coordinates::List(query.clone()),
-                _ => Coordinates::new(query, ARRAY_INDEX_MAX),
-            },
-            norm: distance::norm(query.values()),
-            non_zeros: count_non_zeros(query.values()),
-        }
+    pub(crate) fn new(metric: Metric, vector: &'q SparseVector) -> Self {
+        let lookup = match vector.indices().last() {
+            _ if metric == Metric::L2 => Lookup::None,
+            Some(&last) if last > ARRAY_INDEX_MAX => Lookup::Table(Table::new(vector)),
+            _ => Lookup::Array(Array::new(vector)),
+        };
+        let non_zeros = vector.values().iter().filter(|&&value| value != 0.0).count();
+        Self { metric, vector, lookup, norm: distance::norm(vector.values()), non_zeros }
+    }
+
+    pub(super) fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// The Euclidean norm; see [`distance::norm`].
+    pub(super) fn norm(&self) -> f64 {
+        self.norm
+    }
+
+    /// The number of coordinates that are not zero.
+    pub(super) fn len(&self) -> usize {
+        self.non_zeros
+    }
+
+    /// The coordinates that are not zero, by ascending index.
+    pub(super) fn non_zeros(&self) -> impl Iterator<Item = (u32, f32)> {
+        let pairs = self.vector.indices().iter().copied().zip(self.vector.values().iter().copied());
+        pairs.filter(|&(_, value)| value != 0.0)
     }
 
     /// The final distance of the query to a row.
     pub(crate) fn distance(&self, row: &SparseRow) -> f32 {
-        match &self.coordinates {
-            Coordinates::List(query) => distance::l2_distance(squared_l2(query, &row.vector) as f32),
-            Coordinates::Array(array) => {
-                self.distance_by(row, |index| array.get(index as usize).copied().unwrap_or_default())
-            }
-            Coordinates::Table(table) => self.distance_by(row, |index| table.get(index)),
+        match &self.lookup {
+            Lookup::None => distance::l2_distance(squared_l2(self.vector, row) as f32),
+            Lookup::Array(array) => self
+                .distance_by(row, |index| array.coordinates.get(index as usize).copied().unwrap_or_default()),
+            Lookup::Table(table) => self.distance_by(row, |index| table.get(index)),
         }
     }
 
@@ -64,66 +96,77 @@ impl SparseQuery {
     fn distance_by(&self, row: &SparseRow, coordinate_at: impl Fn(u32) -> f32) -> f32 {
         match self.metric {
             Metric::InnerProduct => distance::inner_product_distance(dot(row, coordinate_at)),
-            Metric::Cosine => distance::cosine_distance(dot(row, coordinate_at), self.norm * row.norm),
+            Metric::Cosine => distance::cosine_distance(dot(row, coordinate_at), self.norm * row.norm()),
             Metric::L2 => unreachable!("L2 goes through both lists"),
             Metric::JaccardBinary => {
-                let both = |query, value| f64::from(u8::from((query != 0.0) & (value != 0.0)));
-                let common = sum(row, coordinate_at, both) as usize;
-                distance::jaccard_distance(common, self.non_zeros, row.non_zeros)
+                let (mut common, mut size) = (0, 0);
+                for (index, value) in row.coordinates() {
+                    let present = value != 0.0;
+                    size += usize::from(present);
+                    common += usize::from(present & (coordinate_at(index) != 0.0));
+                }
+                distance::jaccard_distance(common, self.non_zeros, size)
             }
         }
     }
 }
 
+/// The inner product, summed over the row by ascending index.
 #[inline]
 fn dot(row: &SparseRow, coordinate_at: impl Fn(u32) -> f32) -> f64 {
-    sum(row, coordinate_at, |query, value| query * value)
-}
-
-/// The sum of `term(query's coordinate, row's value)` over the row, by ascending index.
-#[inline]
-fn sum(row: &SparseRow, coordinate_at: impl Fn(u32) -> f32, term: impl Fn(f64, f64) -> f64) -> f64 {
     let mut sum = 0.0;
-    for (&index, &value) in row.vector.indices().iter().zip(row.vector.values()) {
-        sum += term(f64::from(coordinate_at(index)), f64::from(value));
+    for (index, value) in row.coordinates() {
+        sum += f64::from(coordinate_at(index)) * f64::from(value);
     }
     sum
 }
 
 /// The squared Euclidean distance, summed by ascending index.
-fn squared_l2(a: &SparseVector, b: &SparseVector) -> f64 {
-    let mut rest = b.indices().iter().zip(b.values()).peekable();
+fn squared_l2(a: &SparseVector, b: &SparseRow) -> f64 {
+    let mut rest = b.coordinates().peekable();
     let square = |x: f64| x * x;
     let mut sum = 0.0;
-    for (index, &value) in a.indices().iter().zip(a.values()) {
-        while let Some((_, &only_b)) = rest.next_if(|(other, _)| *other < index) {
+    for (&index, &value) in a.indices().iter().zip(a.values()) {
+        while let Some((_, only_b)) = rest.next_if(|(other, _)| *other < index) {
             sum += square(f64::from(only_b));
         }
-        let other = rest.next_if(|(other, _)| *other == index).map_or(0.0, |(_, &other)| f64::from(other));
+        let other = rest.next_if(|(other, _)| *other == index).map_or(0.0, |(_, other)| f64::from(other));
         sum += square(f64::from(value) - other);
     }
-    rest.fold(sum, |sum, (_, &only_b)| sum + square(f64::from(only_b)))
+    rest.fold(sum, |sum, (_, only_b)| sum + square(f64::from(only_b)))
 }
 
-impl Coordinates {
-    fn new(query: &SparseVector, array_index_max: u32) -> Self {
-        let pairs = query.indices().iter().copied().zip(query.values().iter().copied());
-        match query.indices().last() {
-            Some(&last) if last > array_index_max => Self::Table(Table::new(pairs)),
-            last => {
-                let mut array = vec![0.0; last.map_or(0, |&last| last as usize + 1)];
-                pairs.for_each(|(index, value)| array[index as usize] = value);
-                Self::Array(array)
-            }
+impl Array {
+    fn new(vector: &SparseVector) -> Self {
+        let mut coordinates = ZEROS.take();
+        let needed = vector.indices().last().map_or(0, |&last| last as usize + 1);
+        if coordinates.len() < needed {
+            coordinates.resize(needed, 0.0);
         }
+        for (&index, &value) in vector.indices().iter().zip(vector.values()) {
+            coordinates[index as usize] = value;
+        }
+        Self { coordinates, written: vector.indices().to_vec() }
+    }
+}
+
+impl Drop for Array {
+    fn drop(&mut self) {
+        for &index in &self.written {
+            self.coordinates[index as usize] = 0.0;
+        }
+        let coordinates = std::mem::take(&mut self.coordinates);
+        // It is gone for good if the thread is about to end.
+        let _ = ZEROS.try_with(|zeros| zeros.replace(coordinates));
     }
 }
 
 impl Table {
-    fn new(pairs: impl Iterator<Item = (u32, f32)> + Clone) -> Self {
+    fn new(vector: &SparseVector) -> Self {
         let mut filter = Box::new([0; 1 << 10]);
-        pairs.clone().for_each(|(index, _)| filter[word(index)] |= bit(index));
-        Self { map: pairs.collect(), filter }
+        vector.indices().iter().for_each(|&index| filter[word(index)] |= bit(index));
+        let map = vector.indices().iter().copied().zip(vector.values().iter().copied()).collect();
+        Self { map, filter }
     }
 
     #[inline]
@@ -141,9 +184,4 @@ fn word(index: u32) -> usize {
 
 fn bit(index: u32) -> u64 {
     1 << (index % u64::BITS)
-}
-
-/// An explicit zero is as good as none.
-pub(super) fn count_non_zeros(values: &[f32]) -> usize {
-    values.iter().filter(|&&value| value != 0.0).count()
 }

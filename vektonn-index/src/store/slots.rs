@@ -86,6 +86,15 @@ impl<T, R> Slots<T, R> {
         Reader { slots: self, batch: batch.number(), end: self.end.load(Ordering::Acquire) as u32 }
     }
 
+    /// What must be kept: all that this batch or an older one that is still pinned sees.
+    pub(crate) fn kept<'p>(&'p self, batch: &'p Batch<'_>) -> Kept<'p, T, R> {
+        assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
+        let vacancies = self.vacancies.lock();
+        let first = vacancies.dying.partition_point(|&(epoch, _)| batch.is_free(epoch));
+        let died = |&(_, slot): &(u64, u32)| self.lifetimes.get(slot)[0].died.load(Ordering::Relaxed);
+        Kept { slots: self, died_from: vacancies.dying.get(first).map_or(ALIVE, died) }
+    }
+
     /// Slots in use or waiting to be used again.
     pub(crate) fn capacity(&self) -> usize {
         self.end.load(Ordering::Acquire) as usize
@@ -164,6 +173,16 @@ impl<T, R> Slots<T, R> {
         Ok(slot)
     }
 
+    /// # Safety
+    /// The slots hold points, will not be vacant while the rows are used, and lie within one block.
+    unsafe fn rows_of(&self, slots: Range<u32>) -> &[R] {
+        let cells = self.rows.run(slots);
+        let first = cells.first().map_or(std::ptr::dangling(), |cell| cell.as_ptr());
+        // SAFETY: a cell is laid out as its value, the cells were written before anybody could know of the points, and
+        // they are not written again before they are vacant.
+        unsafe { std::slice::from_raw_parts(first, cells.len()) }
+    }
+
     /// Drops the entry and the row of a slot that becomes vacant.
     fn drop_contents(&self, slot: u32) {
         // SAFETY: the caller holds the batch or is `drop`; the slot was written once since it was last vacant, and
@@ -228,6 +247,16 @@ impl<'p, T, R> Reader<'p, T, R> {
         self.slots.lifetimes.get(slot)[0].contains(self.batch)
     }
 
+    /// The row of a slot, if it is alive and holds the same point since the batch `last` or longer.
+    pub(crate) fn row_born_by(&self, slot: u32, last: u64) -> Option<&'p [R]> {
+        if slot >= self.end {
+            return None;
+        }
+        let row = self.row(slot)?;
+        // Of the life that the reader sees: the slot is not used again before the pin is dropped.
+        (self.slots.lifetimes.get(slot)[0].born.load(Ordering::Relaxed) <= last).then_some(row)
+    }
+
     /// The entry of a slot, if it is alive.
     pub(crate) fn entry(&self, slot: u32) -> Option<&'p T> {
         // SAFETY: the reader sees the slot.
@@ -237,7 +266,7 @@ impl<'p, T, R> Reader<'p, T, R> {
     /// The row of a slot, if it is alive.
     pub(crate) fn row(&self, slot: u32) -> Option<&'p [R]> {
         // SAFETY: the reader sees the slot.
-        self.sees(slot).then(|| unsafe { self.rows_of(slot..slot + 1) })
+        self.sees(slot).then(|| unsafe { self.slots.rows_of(slot..slot + 1) })
     }
 
     /// All live slots.
@@ -255,7 +284,7 @@ impl<'p, T, R> Reader<'p, T, R> {
             ones(self.live_mask(first)).map(move |run| {
                 let slots = first + run.start..first + run.end;
                 // SAFETY: the mask says that the reader sees all of them, and a run lies within a block.
-                (slots.start, unsafe { self.rows_of(slots) })
+                (slots.start, unsafe { self.slots.rows_of(slots) })
             })
         })
     }
@@ -266,15 +295,38 @@ impl<'p, T, R> Reader<'p, T, R> {
         let lifetimes = self.slots.lifetimes.run(first..end).iter().enumerate();
         lifetimes.fold(0, |mask, (i, lifetime)| mask | u64::from(lifetime.contains(self.batch)) << i)
     }
+}
 
-    /// # Safety
-    /// The reader sees all of the slots, and they lie within one block.
-    unsafe fn rows_of(&self, slots: Range<u32>) -> &'p [R] {
-        let cells = self.slots.rows.run(slots);
-        let first = cells.first().map_or(std::ptr::dangling(), |cell| cell.as_ptr());
-        // SAFETY: a cell is laid out as its value, the cells were written before the slots became visible, and they
-        // are not written again while this reader's pin exists.
-        unsafe { std::slice::from_raw_parts(first, cells.len()) }
+/// What a writer must keep: all that its batch or an older one that is still pinned sees.
+pub(crate) struct Kept<'p, T, R> {
+    slots: &'p Slots<T, R>,
+    /// What died in this batch or later may still be seen.
+    died_from: u64,
+}
+
+impl<T, R> Clone for Kept<'_, T, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T, R> Copy for Kept<'_, T, R> {}
+
+impl<'p, T, R> Kept<'p, T, R> {
+    /// The row of a slot, if somebody may see it. `slot` was used before.
+    pub(crate) fn row(&self, slot: u32) -> Option<&'p [R]> {
+        // SAFETY: what is alive or died in such a batch was written, and is not free before this writer's batch ends: a
+        // batch does not vacate what it found not free, and in its own time nobody else vacates anything.
+        (self.died(slot) >= self.died_from).then(|| unsafe { self.slots.rows_of(slot..slot + 1) })
+    }
+
+    /// Whether a slot is alive in the writer's batch.
+    pub(crate) fn is_alive(&self, slot: u32) -> bool {
+        self.died(slot) == ALIVE
+    }
+
+    fn died(&self, slot: u32) -> u64 {
+        self.slots.lifetimes.get(slot)[0].died.load(Ordering::Relaxed)
     }
 }
 

@@ -1,0 +1,222 @@
+//! What a query does on a window, in whole numbers, and which sums exclude a point. docs/sparse-search.md derives it.
+
+use vektonn_core::Metric;
+
+use super::lists::List;
+use super::query::SparseQuery;
+use super::window::Window;
+use crate::distance::sparse::{BLOCK, DenseList, DenseLists};
+
+/// Queries with more terms compare every row: sums of so many shares say little.
+pub(super) const TERMS_MAX: usize = 1 << 14;
+
+/// The largest sum.
+const SUM_MAX: f64 = u16::MAX as f64;
+/// Norms and their product are rounded; this is far more, for vectors of up to 2^32 coordinates.
+const NORMS_SLACK: f64 = 1.0 + 1e-6;
+/// Half a unit in the last place of a final distance of up to 2, and f64's rounding errors, together are less.
+const COSINE_SLACK: f64 = f32::EPSILON as f64;
+
+/// What adding a long list to 64 points costs, in postings of short lists.
+const POSTINGS_PER_BLOCK: f64 = 1.5;
+/// What looking a list up costs, in postings of short lists.
+const POSTINGS_PER_LIST: f64 = 100.0;
+
+/// The coordinates of a query that are not zero, as a window's magnitudes need them.
+pub(super) struct Weights {
+    metric: Metric,
+    terms: Vec<(u32, f64)>,
+    /// Their norm, or a little more.
+    norm: f64,
+}
+
+/// The lists of a window that a query needs, with weights that make of impacts parts of 16-bit sums.
+pub(super) struct Plan<'w> {
+    weights: &'w Weights,
+    window: &'w Window,
+    /// Points, impacts and weight.
+    pub(super) short_plus: Vec<(&'w [u16], &'w [u8], u16)>,
+    pub(super) short_minus: Vec<(&'w [u16], &'w [u8], u16)>,
+    pub(super) long: DenseLists<'w>,
+    /// What every sum starts with, so that none is negative.
+    pub(super) bias: u16,
+    /// How much of a sum a score of 1 is.
+    unit: f64,
+    /// How much a sum may fall short by rounding down.
+    rounding: f64,
+}
+
+/// A list of the window that a term of the query has.
+struct Needed<'w> {
+    list: List<'w>,
+    /// What an impact of 1 adds to a score, or takes away.
+    per_impact: f64,
+    is_minus: bool,
+}
+
+impl Weights {
+    pub(super) fn new(query: &SparseQuery<'_>) -> Self {
+        let metric = query.metric();
+        let weight = |value: f32| match metric {
+            Metric::JaccardBinary => 1.0,
+            Metric::Cosine => f64::from(value) / query.norm(),
+            _ => f64::from(value),
+        };
+        let norm = if metric == Metric::Cosine { 1.0 } else { query.norm() };
+        let terms = query.non_zeros().map(|(term, value)| (term, weight(value))).collect();
+        Self { metric, terms, norm: norm * NORMS_SLACK }
+    }
+
+    fn lists_of<'w>(&self, window: &'w Window) -> Vec<Needed<'w>> {
+        let mut needed = Vec::with_capacity(self.terms.len());
+        for &(term, weight) in &self.terms {
+            let (same, other) = match weight > 0.0 {
+                true => (&window.positive, &window.negative),
+                false => (&window.negative, &window.positive),
+            };
+            for (lists, is_minus) in [(same, false), (other, true)] {
+                if let Some((list, scale)) = lists.find(term) {
+                    needed.push(Needed { list, per_impact: weight.abs() * f64::from(scale), is_minus });
+                }
+            }
+        }
+        needed
+    }
+}
+
+/// Keeps the lists that add the most for what they cost, until they make up `share` of what all add.
+fn keep_best(needed: &mut Vec<Needed<'_>>, share: f64, points: usize) {
+    let cost = |needed: &Needed<'_>| {
+        POSTINGS_PER_LIST
+            + match needed.list {
+                List::Short { points, .. } => points.len() as f64,
+                List::Long(_) => points.div_ceil(BLOCK) as f64 * POSTINGS_PER_BLOCK,
+            }
+    };
+    needed.sort_by(|a, b| (b.per_impact * cost(a)).total_cmp(&(a.per_impact * cost(b))));
+    let all: f64 = needed.iter().map(|needed| needed.per_impact).sum();
+    let mut kept = 0.0;
+    needed.retain(|needed| {
+        let is_kept = kept < share * all;
+        kept += needed.per_impact;
+        is_kept
+    });
+}
+
+impl<'w> Plan<'w> {
+    /// The lists of all terms, or of those that make up `share` of what all could add.
+    pub(super) fn new(weights: &'w Weights, window: &'w Window, share: Option<f64>) -> Self {
+        let mut plan = Self {
+            weights,
+            window,
+            short_plus: Vec::with_capacity(weights.terms.len()),
+            short_minus: Vec::new(),
+            long: DenseLists::default(),
+            bias: 0,
+            unit: 1.0,
+            rounding: 0.0,
+        };
+        let mut needed = weights.lists_of(window);
+        if let Some(share) = share {
+            keep_best(&mut needed, share, window.slots().len());
+        }
+        if weights.metric == Metric::JaccardBinary {
+            needed.into_iter().for_each(|needed| plan.add(needed.list, 256, false));
+            return plan;
+        }
+        let (plus_max, minus_max) = (plan.score_max(&needed, false), plan.score_max(&needed, true));
+        if plus_max + minus_max == 0.0 {
+            return plan;
+        }
+        plan.rounding = needed.iter().filter(|needed| !needed.is_minus).count() as f64;
+        // 255 / 256: an impact is at most 255, but shares are weights times impacts by 256.
+        plan.unit = (SUM_MAX - 2.0 - plan.rounding) / (plus_max + minus_max) * (255.0 / 256.0);
+        plan.bias = (minus_max * plan.unit).ceil() as u16;
+        for Needed { list, per_impact, is_minus } in needed {
+            let weight = per_impact * plan.unit * 256.0;
+            let weight = if is_minus { weight.floor() } else { weight.ceil() };
+            plan.add(list, weight as u16, is_minus);
+        }
+        plan
+    }
+
+    /// The most that lists can add to the score of a point, with impacts rounded up, or take away.
+    fn score_max(&self, needed: &[Needed<'w>], minus: bool) -> f64 {
+        let all = needed.iter().filter(|needed| needed.is_minus == minus).map(|needed| needed.per_impact);
+        let (per_impact, largest) = (all.clone().sum::<f64>(), all.fold(0.0, f64::max));
+        // By Cauchy and Schwarz; rounding up adds less than one impact each.
+        let by_norms = self.weights.norm * self.window.norm_max * NORMS_SLACK + per_impact;
+        // But no weight may be too large for 16 bits, either.
+        by_norms.min(per_impact * 255.0).max(largest * 255.0)
+    }
+
+    fn add(&mut self, list: List<'w>, weight: u16, is_minus: bool) {
+        let (short, long) = match is_minus {
+            false => (&mut self.short_plus, &mut self.long.plus),
+            true => (&mut self.short_minus, &mut self.long.minus),
+        };
+        match list {
+            List::Short { points, impacts } => short.push((points, impacts, weight)),
+            List::Long(codes) => long.push(DenseList { codes, weight }),
+        }
+    }
+
+    /// The sum that a point of the block has at least, if its final distance is at most `bound`; more than any sum has,
+    /// if there is no such point.
+    pub(super) fn at_least(&self, bound: f32, block: usize) -> u32 {
+        if bound == f32::INFINITY {
+            return 0;
+        }
+        let bound = f64::from(bound);
+        let terms = self.weights.terms.len() as f64;
+        let sum = match self.weights.metric {
+            Metric::JaccardBinary => {
+                // common / (query + size - common) >= similarity
+                let similarity = 1.0 - bound - COSINE_SLACK;
+                let sizes = terms + f64::from(self.window.size_min(block));
+                similarity * sizes / (1.0 + similarity) - 1e-9 * sizes
+            }
+            Metric::Cosine => {
+                let score = 1.0 - bound - COSINE_SLACK - terms * f64::EPSILON;
+                self.sum_of(score)
+            }
+            _ => {
+                let norms = self.weights.norm * self.window.norm_max * NORMS_SLACK;
+                let rounding = bound.abs() * f64::from(f32::EPSILON) + f64::from(f32::MIN_POSITIVE);
+                self.sum_of(-bound - rounding - terms * f64::EPSILON * norms)
+            }
+        };
+        sum.ceil().clamp(0.0, SUM_MAX + 1.0) as u32
+    }
+
+    /// No point with such a score or a larger one has a smaller sum.
+    fn sum_of(&self, score: f64) -> f64 {
+        score * self.unit + f64::from(self.bias) - self.rounding - 0.01
+    }
+
+    /// A number that orders blocks by how near their nearest point may be, if `largest` is the largest sum.
+    pub(super) fn promise(&self, largest: u16, block: usize) -> u32 {
+        match self.weights.metric {
+            // Floats from 0 up are ordered as their bits.
+            Metric::JaccardBinary => self.similarity(largest, block).to_bits(),
+            _ => largest.into(),
+        }
+    }
+
+    /// The distance that a point of the block has if its sum tells all.
+    pub(super) fn estimate(&self, sum: u16, block: usize) -> f32 {
+        let score = (f64::from(sum) - f64::from(self.bias)) / self.unit;
+        match self.weights.metric {
+            Metric::JaccardBinary => 1.0 - self.similarity(sum, block),
+            Metric::Cosine => (1.0 - score) as f32,
+            _ => -score as f32,
+        }
+    }
+
+    /// The largest Jaccard index of a point in the block with so many common terms.
+    fn similarity(&self, common: u16, block: usize) -> f32 {
+        let (common, query) = (f64::from(common), self.weights.terms.len() as f64);
+        let union = (query + f64::from(self.window.size_min(block)) - common).max(query);
+        (common / union) as f32
+    }
+}

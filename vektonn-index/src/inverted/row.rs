@@ -1,0 +1,111 @@
+//! A stored sparse vector, in 6 bytes per coordinate.
+
+use vektonn_core::SparseVector;
+
+use crate::distance;
+
+/// A sparse vector with its norm. Neighbouring indices of most vectors differ by less than 2^16, so what is kept is the
+/// gap between them, in 16 bits.
+///
+/// Layout in 16-bit words, low ones first: the number of coordinates (2 words), the bits of the norm (4), the bits of
+/// each value (2 each), and for each index how much it exceeds the smallest one that could follow: one word, or
+/// [`WIDE`] and two words.
+pub(crate) struct SparseRow {
+    words: Box<[u16]>,
+}
+
+const HEADER: usize = 6;
+/// Announces a gap that does not fit into one word.
+const WIDE: u16 = u16::MAX;
+
+/// The coordinates of a row, by ascending index.
+#[derive(Clone)]
+pub(super) struct Coordinates<'r> {
+    values: std::slice::Iter<'r, [u16; 2]>,
+    gaps: std::slice::Iter<'r, u16>,
+    /// The smallest index that can follow.
+    next: u32,
+}
+
+impl SparseRow {
+    pub(crate) fn new(vector: &SparseVector) -> Self {
+        let (indices, values) = (vector.indices(), vector.values());
+        let mut words = Vec::with_capacity(HEADER + values.len() * 3);
+        words.extend(halves(values.len() as u32));
+        let norm = distance::norm(values).to_bits();
+        words.extend(halves(norm as u32));
+        words.extend(halves((norm >> 32) as u32));
+        words.extend(values.iter().flat_map(|value| halves(value.to_bits())));
+        let mut next = 0;
+        for &index in indices {
+            let gap = index - next;
+            match u16::try_from(gap) {
+                Ok(gap) if gap != WIDE => words.push(gap),
+                _ => words.extend([WIDE].into_iter().chain(halves(gap))),
+            }
+            next = index.wrapping_add(1);
+        }
+        Self { words: words.into() }
+    }
+
+    /// The number of coordinates, explicit zeros included.
+    pub(super) fn len(&self) -> usize {
+        joined([self.words[0], self.words[1]]) as usize
+    }
+
+    /// The Euclidean norm; see [`distance::norm`].
+    pub(super) fn norm(&self) -> f64 {
+        let [low, high] = [joined([self.words[2], self.words[3]]), joined([self.words[4], self.words[5]])];
+        f64::from_bits(u64::from(high) << 32 | u64::from(low))
+    }
+
+    #[inline]
+    pub(super) fn coordinates(&self) -> Coordinates<'_> {
+        let (values, gaps) = self.words[HEADER..].split_at(self.len() * 2);
+        Coordinates { values: values.as_chunks().0.iter(), gaps: gaps.iter(), next: 0 }
+    }
+
+    /// The coordinates that are not zero.
+    pub(super) fn non_zeros(&self) -> impl Iterator<Item = (u32, f32)> {
+        self.coordinates().filter(|&(_, value)| value != 0.0)
+    }
+
+    pub(crate) fn to_vector(&self) -> SparseVector {
+        let (indices, values): (Vec<u32>, Vec<f32>) = self.coordinates().unzip();
+        SparseVector::new(&indices, &values, usize::MAX).expect("it was made from such a vector")
+    }
+
+    /// Bytes on the heap.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.words)
+    }
+}
+
+impl Iterator for Coordinates<'_> {
+    type Item = (u32, f32);
+
+    #[inline]
+    fn next(&mut self) -> Option<(u32, f32)> {
+        let value = f32::from_bits(joined(*self.values.next()?));
+        let gap = match *self.gaps.next()? {
+            WIDE => joined([*self.gaps.next()?, *self.gaps.next()?]),
+            gap => u32::from(gap),
+        };
+        let index = self.next + gap;
+        self.next = index.wrapping_add(1);
+        Some((index, value))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.values.size_hint()
+    }
+}
+
+fn halves(word: u32) -> [u16; 2] {
+    [word as u16, (word >> 16) as u16]
+}
+
+#[inline]
+fn joined([low, high]: [u16; 2]) -> u32 {
+    u32::from(low) | u32::from(high) << 16
+}

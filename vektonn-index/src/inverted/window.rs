@@ -1,0 +1,104 @@
+//! A window: up to 65,536 points with posting lists. Made at once, never changed.
+
+use vektonn_core::Metric;
+
+use super::lists::{Coordinates, Lists};
+use super::row::SparseRow;
+use crate::distance::sparse::{BLOCK, WINDOW_POINTS_MAX};
+
+pub(super) struct Window {
+    /// The batch in which it was made. A slot with a later birth holds another point than it did then.
+    made_in: u64,
+    /// The slot of each point.
+    slots: Box<[u32]>,
+    pub(super) positive: Lists,
+    pub(super) negative: Lists,
+    /// The largest norm of a point, as its magnitudes have it.
+    pub(super) norm_max: f64,
+    /// For Jaccard, the smallest number of terms of a point in each block; empty otherwise.
+    sizes_min: Box<[u32]>,
+    postings: u64,
+}
+
+impl Window {
+    /// A window of these points, in any order.
+    ///
+    /// # Panics
+    /// If there are more than [`WINDOW_POINTS_MAX`].
+    pub(super) fn new(metric: Metric, made_in: u64, mut points: Vec<(u32, &SparseRow)>) -> Self {
+        assert!(points.len() <= WINDOW_POINTS_MAX, "a window has at most {WINDOW_POINTS_MAX} points");
+        let is_jaccard = metric == Metric::JaccardBinary;
+        let mut sizes_min = Vec::new();
+        if is_jaccard {
+            // Blocks of points of the same size have tight bounds.
+            let mut by_size: Vec<_> =
+                points.into_iter().map(|point| (point.1.non_zeros().count() as u32, point)).collect();
+            by_size.sort_unstable_by_key(|&(size, (slot, _))| (size, slot));
+            sizes_min.extend(by_size.chunks(BLOCK).map(|block| block[0].0));
+            points = by_size.into_iter().map(|(_, point)| point).collect();
+        }
+        let factor = |row: &SparseRow| if metric == Metric::Cosine { 1.0 / row.norm() } else { 1.0 };
+        let factors: Vec<f64> = points.iter().map(|(_, row)| factor(row)).collect();
+        let [positive, negative] = coordinates_by_sign(&points, is_jaccard);
+        let norm_max = match metric {
+            Metric::Cosine => 1.0,
+            _ => points.iter().map(|(_, row)| row.norm()).fold(0.0, f64::max),
+        };
+        Self {
+            made_in,
+            positive: Lists::new(positive, &factors, is_jaccard),
+            negative: Lists::new(negative, &factors, is_jaccard),
+            norm_max,
+            sizes_min: sizes_min.into(),
+            postings: points.iter().map(|(_, row)| row.len() as u64).sum(),
+            slots: points.into_iter().map(|(slot, _)| slot).collect(),
+        }
+    }
+
+    /// The slots of its points.
+    pub(super) fn slots(&self) -> &[u32] {
+        &self.slots
+    }
+
+    /// The batch after which a slot of it may hold another point.
+    pub(super) fn made_in(&self) -> u64 {
+        self.made_in
+    }
+
+    /// For Jaccard, the smallest number of terms of a point in the block; 0 otherwise.
+    pub(super) fn size_min(&self, block: usize) -> u32 {
+        self.sizes_min.get(block).copied().unwrap_or_default()
+    }
+
+    /// How many postings it has, or a few more.
+    pub(super) fn postings(&self) -> u64 {
+        self.postings
+    }
+
+    /// Bytes in use.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + size_of_val(&*self.slots)
+            + size_of_val(&*self.sizes_min)
+            + self.positive.bytes()
+            + self.negative.bytes()
+    }
+}
+
+/// The coordinates above and below zero; all of them in the first place, as 1, if they are only counted.
+fn coordinates_by_sign(points: &[(u32, &SparseRow)], are_counted: bool) -> [Coordinates; 2] {
+    let (mut positive, mut negative) = (Coordinates::default(), Coordinates::default());
+    let coordinates = points.iter().map(|(_, row)| row.len()).sum();
+    positive.terms.reserve(coordinates);
+    positive.magnitudes.reserve(coordinates);
+    for (_, row) in points {
+        for (term, value) in row.non_zeros() {
+            let of_sign = if value > 0.0 || are_counted { &mut positive } else { &mut negative };
+            of_sign.terms.push(term);
+            of_sign.magnitudes.push(if are_counted { 1.0 } else { value.abs() });
+        }
+        positive.ends.push(positive.terms.len());
+        negative.ends.push(negative.terms.len());
+    }
+    [positive, negative]
+}
