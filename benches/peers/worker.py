@@ -23,6 +23,12 @@ def resident_bytes():
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_bytes():
+    with open("/proc/self/status") as status:
+        lines = dict(line.split(":", 1) for line in status)
+    return int(lines["VmHWM"].split()[0]) * 1024
+
+
 def blas_kernels():
     """The kernels that the BLAS libraries of this process chose, such as SkylakeX."""
     try:
@@ -48,7 +54,7 @@ class Worker:
         wall, cpu = time.perf_counter(), time.process_time()
         self.engine = self.module.Engine(base, command["metric"], command["parameters"])
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        return {"wall_s": wall, "cpu_s": cpu, "bytes": resident_bytes() - before}
+        return {"wall_s": wall, "cpu_s": cpu, "bytes": resident_bytes() - before, "peak_bytes": peak_bytes() - before}
 
     def use_cores(self, command):
         for thread in os.listdir("/proc/self/task"):

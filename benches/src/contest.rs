@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::stats::Spread;
@@ -52,6 +52,18 @@ pub(crate) struct Elapsed {
     pub(crate) wall_s: f64,
     /// Of all threads of the process.
     pub(crate) cpu_s: f64,
+}
+
+/// What building an index took.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Built {
+    pub(crate) wall_s: f64,
+    /// Of all threads of the process.
+    pub(crate) cpu_s: f64,
+    /// What the process has grown by, files apart where it can tell.
+    pub(crate) bytes: f64,
+    /// The most that it ever grew to.
+    pub(crate) peak_bytes: f64,
 }
 
 /// One way to search that is compared with others.

@@ -19,10 +19,16 @@ mod machine;
 mod matrix;
 mod ours;
 mod peers;
+#[allow(dead_code)]
+mod plot;
 mod recall;
 mod report;
+mod results;
 mod server;
 mod stats;
+// Until a benchmark of approximate search lands, only tests sweep.
+#[allow(dead_code)]
+mod sweep;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +45,9 @@ struct Cli {
     /// Print one JSON line for each goal; the tables go to standard error.
     #[arg(long, global = true)]
     json: bool,
+    /// Write the figures (SVG and PNG) and the raw results (JSON lines) into this folder.
+    #[arg(long, global = true, value_name = "DIR")]
+    results: Option<PathBuf>,
     #[command(subcommand)]
     benchmark: Benchmark,
 }
@@ -66,13 +75,13 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     ensure!(!cfg!(debug_assertions), "a debug build measures nothing: run with --release");
-    let report = match &cli.benchmark {
-        Benchmark::Exact(args) => exact::run(args)?,
+    let (name, report) = match &cli.benchmark {
+        Benchmark::Exact(args) => ("exact", exact::run(args)?),
         Benchmark::Footprint(args) => return exact::build(args),
-        Benchmark::Ingest(args) => ingest::run(args)?,
+        Benchmark::Ingest(args) => ("ingest", ingest::run(args)?),
     };
     print(&report, cli.json);
-    Ok(())
+    cli.results.as_ref().map_or(Ok(()), |folder| results::write(folder, name, &report))
 }
 
 /// The folder with the real vectors, beside the repository.

@@ -4,7 +4,9 @@ use std::fmt;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use serde_json::json;
+use serde_json::{Value, json};
+
+use crate::plot::Plot;
 
 /// A bound on a measured number.
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +25,13 @@ pub(crate) struct Goal {
     pub(crate) measured: f64,
 }
 
-/// Everything a benchmark prints.
+/// Everything a benchmark found.
 pub(crate) struct Report {
     conditions: String,
     sections: Vec<(String, Table)>,
     goals: Vec<Goal>,
+    plots: Vec<Plot>,
+    raw: Vec<Value>,
 }
 
 impl Required {
@@ -60,7 +64,7 @@ impl Goal {
     }
 
     /// One line: `{"goal", "required", "measured", "held"}`.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+    pub(crate) fn to_json(&self) -> Value {
         json!({
             "goal": self.name,
             "required": self.required.to_string(),
@@ -73,7 +77,7 @@ impl Goal {
 impl Report {
     /// Nothing yet; `conditions` are what was measured, and on what.
     pub(crate) fn new(conditions: impl Into<String>) -> Self {
-        Self { conditions: conditions.into(), sections: vec![], goals: vec![] }
+        Self { conditions: conditions.into(), sections: vec![], goals: vec![], plots: vec![], raw: vec![] }
     }
 
     /// Adds a table under a heading; columns but the first are numbers.
@@ -93,6 +97,27 @@ impl Report {
 
     pub(crate) fn add_goal(&mut self, goal: Goal) {
         self.goals.push(goal);
+    }
+
+    #[allow(dead_code)]
+    /// Adds a figure; it is drawn when the results are written.
+    pub(crate) fn add_plot(&mut self, plot: Plot) {
+        self.plots.push(plot);
+    }
+
+    #[allow(dead_code)]
+    /// Adds what a table sums up, such as every round of a lane: one JSON line.
+    pub(crate) fn add_raw(&mut self, line: Value) {
+        self.raw.push(line);
+    }
+
+    pub(crate) fn plots(&self) -> &[Plot] {
+        &self.plots
+    }
+
+    /// In the order they were added.
+    pub(crate) fn raw(&self) -> &[Value] {
+        &self.raw
     }
 
     /// In the order they were added.

@@ -34,6 +34,12 @@ pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }
 
+/// p50, p95 and p99 of seconds, in milliseconds.
+pub(crate) fn percentiles_ms(mut seconds: Vec<f64>) -> [f64; 3] {
+    seconds.sort_unstable_by(f64::total_cmp);
+    [0.5, 0.95, 0.99].map(|q| quantile(&seconds, q) * 1e3)
+}
+
 /// Durations in milliseconds, sorted.
 pub(crate) fn sorted_ms(durations: &[Duration]) -> Vec<f64> {
     let mut ms: Vec<f64> = durations.iter().map(|duration| duration.as_secs_f64() * 1e3).collect();

@@ -12,7 +12,7 @@ use crate::ours::Ours;
 use crate::peers::Worker;
 use crate::recall::{Recall, recall};
 use crate::report::{Report, Required};
-use crate::stats::{Spread, quantile};
+use crate::stats::{Spread, percentiles_ms};
 
 /// Places among the contenders.
 const OURS: usize = 0;
@@ -212,11 +212,6 @@ fn batch_lanes(search: &Search, has_faiss: bool, threads: usize) -> Vec<Lane> {
 fn scaled(batch: &[Turns]) -> Vec<[Vec<f64>; 2]> {
     let by_clock = |pair: &[Turns]| [&pair[1], &pair[0]].map(|turns| turns.rates(Clock::Wall));
     batch.chunks_exact(2).map(by_clock).collect()
-}
-
-fn percentiles_ms(mut seconds: Vec<f64>) -> [f64; 3] {
-    seconds.sort_unstable_by(f64::total_cmp);
-    [0.5, 0.95, 0.99].map(|q| quantile(&seconds, q) * 1e3)
 }
 
 impl Outcome {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use vektonn_index::Metric;
 
 pub(crate) use self::footprint::{FootprintArgs, build};
-use crate::contest::Contender;
+use crate::contest::{Built, Contender};
 use crate::datasets::{DenseSet, Folders};
 use crate::peers::{self, Environment, Worker};
 use crate::report::{Goal, Report, Required};
@@ -192,7 +192,7 @@ impl Faiss {
     }
 
     /// A worker with an index of a set.
-    fn start(&self, set: &DenseSet, metric: Metric) -> Result<(Worker, peers::Built)> {
+    fn start(&self, set: &DenseSet, metric: Metric) -> Result<(Worker, Built)> {
         if let Some(missing) = &self.missing {
             bail!("{missing}");
         }

@@ -4,7 +4,7 @@ mod environment;
 mod worker;
 
 pub(crate) use environment::Environment;
-pub(crate) use worker::{Built, Worker};
+pub(crate) use worker::Worker;
 
 /// Kernels of OpenBLAS that this processor can run, as its variable `OPENBLAS_CORETYPE` names them.
 pub(crate) fn openblas_kernels() -> impl Iterator<Item = &'static str> {

@@ -11,16 +11,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use vektonn_index::Metric;
 
-use crate::contest::{Contender, Elapsed, Search, Turn};
+use crate::contest::{Built, Contender, Elapsed, Search, Turn};
 use crate::datasets::DenseSet;
 use crate::formats;
-
-/// What building an index took.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(crate) struct Built {
-    /// Growth of the process's resident memory.
-    pub(crate) bytes: f64,
-}
 
 /// What a worker says of itself.
 #[derive(Debug, Deserialize)]
