@@ -8,6 +8,7 @@ use super::plan::{Plan, Weights};
 use super::query::SparseQuery;
 use super::row::SparseRow;
 use super::window::Window;
+use super::windows::Layout;
 use crate::collector::Collector;
 use crate::distance::sparse::{self, BLOCK, SparseKernels, WINDOW_POINTS_MAX};
 use crate::options::{SearchError, SearchOptions};
@@ -36,6 +37,8 @@ struct Search<'s, D, F> {
     /// The distance of a point by its number, if it is alive.
     distance: D,
     collector: &'s mut Collector<F>,
+    /// No point with a smaller sum is of interest.
+    sum_min: u16,
     /// Points that were compared before their block's turn.
     seeds: Vec<usize>,
 }
@@ -60,26 +63,17 @@ impl<T> InvertedIndex<T> {
         let layout = self.windows.layout();
         // It is not put back if the search ends early, with sums that are not zero.
         let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
-        if let Some(share) = options.approximation.filter(|&share| share < 1.0) {
-            let share = f64::from(share.max(0.0));
-            let mut nearest = TopK::new(options.k.saturating_mul(CANDIDATES_PER_NEIGHBOUR));
-            for (window, i) in layout.windows.iter().zip(0_u32..) {
-                let plan = Plan::new(&weights, window, Some(share));
-                let mut candidates = Collector::new(nearest.bound(), |estimate, slot| {
-                    nearest.offer(estimate, (i, slot));
-                    nearest.bound()
-                });
-                // Whether it is alive is found out when it is compared.
-                let estimate = |point, sum| Some(plan.estimate(sum, point / BLOCK));
-                self.search_window(window, &plan, options, &mut scratch, estimate, &mut candidates)?;
-            }
-            for candidate in nearest.into_sorted_vec() {
-                let (window, slot) = candidate.item;
-                if let Some([row]) = reader.row_born_by(slot, layout.windows[window as usize].made_in()) {
-                    collector.offer(query.distance(row), slot);
-                }
+        let share = options.approximation.filter(|&share| share < 1.0);
+        let candidates = match share {
+            Some(share) => self.candidates(reader, &layout, &weights, share, options, &mut scratch)?,
+            None => Vec::new(),
+        };
+        if candidates.len() >= options.k {
+            for (slot, row) in candidates {
+                collector.offer(query.distance(row), slot);
             }
         } else {
+            // An exact search, or so few points have anything of the query that the others count, too.
             for window in &layout.windows {
                 let plan = Plan::new(&weights, window, None);
                 let distance = |point: usize, _| {
@@ -88,7 +82,7 @@ impl<T> InvertedIndex<T> {
                     };
                     Some(query.distance(row))
                 };
-                self.search_window(window, &plan, options, &mut scratch, distance, collector)?;
+                self.search_window(window, &plan, 0, options, &mut scratch, distance, collector)?;
             }
         }
         for slot in layout.tail().filter(|&slot| slot < reader.end()) {
@@ -100,11 +94,44 @@ impl<T> InvertedIndex<T> {
         Ok(())
     }
 
-    /// Offers every point of a window that may be near enough. `distance` gives a live point's, by its number and sum.
+    /// The points, alive, that look the nearest by the lists that make up `share` of what all could add.
+    fn candidates<'r>(
+        &self,
+        reader: Reader<'r, T, SparseRow>,
+        layout: &Layout,
+        weights: &Weights,
+        share: f32,
+        options: &SearchOptions,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<(u32, &'r SparseRow)>, SearchError> {
+        let mut nearest = TopK::new(options.k.saturating_mul(CANDIDATES_PER_NEIGHBOUR));
+        for (window, i) in layout.windows.iter().zip(0_u32..) {
+            let plan = Plan::new(weights, window, Some(share.max(0.0).into()));
+            let mut candidates = Collector::new(nearest.bound(), |estimate, slot| {
+                nearest.offer(estimate, (i, slot));
+                nearest.bound()
+            });
+            let estimate = |point, sum| Some(plan.estimate(sum, point / BLOCK));
+            let sum_min = plan.bias.saturating_add(1);
+            self.search_window(window, &plan, sum_min, options, scratch, estimate, &mut candidates)?;
+        }
+        let row_of = |(window, slot): (u32, u32)| {
+            let [row] = reader.row_born_by(slot, layout.windows[window as usize].made_in())? else {
+                return None;
+            };
+            Some((slot, row))
+        };
+        Ok(nearest.into_sorted_vec().into_iter().filter_map(|candidate| row_of(candidate.item)).collect())
+    }
+
+    /// Offers every point of a window that may be near enough and has at least the sum `sum_min`. `distance` gives a
+    /// live point's, by its number and sum.
+    #[allow(clippy::too_many_arguments, reason = "a search is all of these")]
     fn search_window<F: FnMut(f32, u32) -> f32>(
         &self,
         window: &Window,
         plan: &Plan<'_>,
+        sum_min: u16,
         options: &SearchOptions,
         scratch: &mut Scratch,
         distance: impl Fn(usize, u16) -> Option<f32>,
@@ -114,7 +141,7 @@ impl<T> InvertedIndex<T> {
         add_up(self.kernels, window, plan, scratch);
         let blocks = window.slots().len().div_ceil(BLOCK);
         let sums = &scratch.sums[..blocks * BLOCK];
-        let search = Search { window, plan, sums, distance, collector, seeds: Vec::new() };
+        let search = Search { window, plan, sums, distance, collector, sum_min, seeds: Vec::new() };
         search.sweep(&scratch.maxima[..blocks], options)?;
         scratch.sums[..blocks * BLOCK].fill(0);
         Ok(())
@@ -144,7 +171,9 @@ impl<D: Fn(usize, u16) -> Option<f32>, F: FnMut(f32, u32) -> f32> Search<'_, D, 
         // No block asks for less than the first one.
         let whole = self.plan.at_least(bound, 0);
         let may_be_near = |&(block, &largest): &(usize, &u16)| {
-            u32::from(largest) >= whole && u32::from(largest) >= self.plan.at_least(bound, block)
+            largest >= self.sum_min
+                && u32::from(largest) >= whole
+                && u32::from(largest) >= self.plan.at_least(bound, block)
         };
         let order = |(block, &largest): (usize, &u16)| (self.plan.promise(largest, block), block);
         let blocks: Vec<_> = maxima.iter().enumerate().filter(may_be_near).map(order).collect();
@@ -181,10 +210,11 @@ impl<D: Fn(usize, u16) -> Option<f32>, F: FnMut(f32, u32) -> f32> Search<'_, D, 
         if u32::from(largest) < at_least {
             return false;
         }
+        at_least = at_least.max(self.sum_min.into());
         for point in block * BLOCK..self.window.slots().len().min((block + 1) * BLOCK) {
             if u32::from(self.sums[point]) >= at_least && self.seeds.binary_search(&point).is_err() {
                 self.compare(point);
-                at_least = self.plan.at_least(self.collector.bound(), block);
+                at_least = self.plan.at_least(self.collector.bound(), block).max(self.sum_min.into());
             }
         }
         true

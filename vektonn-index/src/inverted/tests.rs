@@ -435,11 +435,9 @@ fn an_approximate_search_finds_most_neighbours_and_true_distances() {
             }
         }
         let hits = |share: &str| found_of[share];
-        assert_eq!((hits("1"), hits("NaN")), (500, 500), "{metric:?}");
+        // Without any lists nothing is known, so everything is compared.
+        assert_eq!((hits("1"), hits("NaN"), hits("0")), (500, 500, 500), "{metric:?}");
         // Random vectors are the hardest: their neighbours are hardly nearer than the others.
-        assert!(
-            hits("0.8") > 250 && hits("0.8") > hits("0.3") && hits("0.3") > hits("0"),
-            "{metric:?}: {found_of:?}"
-        );
+        assert!(hits("0.8") > 250 && hits("0.8") > hits("0.3"), "{metric:?}: {found_of:?}");
     }
 }
