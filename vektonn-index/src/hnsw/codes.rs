@@ -21,6 +21,7 @@ const SCORE_MAX: u32 = (1 << 31) - 1;
 pub(super) struct Codes {
     pub(super) quantizer: Quantizer,
     rows: Chunks<Line>,
+    lines_per_row: usize,
     lifts: Option<Lifts>,
     end: AtomicU32,
 }
@@ -38,6 +39,7 @@ impl Codes {
         Self {
             quantizer,
             rows: Chunks::new(dimension.div_ceil(LINE)),
+            lines_per_row: dimension.div_ceil(LINE),
             lifts: norm_max.map(|norm_max| Lifts { norm_max, values: Chunks::new(1) }),
             end: AtomicU32::new(0),
         }
@@ -47,6 +49,11 @@ impl Codes {
     #[inline]
     pub(super) fn end(&self) -> u32 {
         self.end.load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    pub(super) fn lines_per_row(&self) -> usize {
+        self.lines_per_row
     }
 
     /// The codes of a slot below [`end`](Self::end).

@@ -48,18 +48,21 @@ impl Pool {
         self.candidates.len() < self.ef || self.candidates.last().is_some_and(|&last| candidate < last)
     }
 
-    /// Keeps the candidate if it is near enough. It must not be offered twice.
+    /// Keeps the candidate if it is near enough, and tells whether it is the next to be expanded. It must not be offered
+    /// twice.
     #[inline(always)]
-    pub(super) fn offer(&mut self, candidate: Candidate) {
+    pub(super) fn offer(&mut self, candidate: Candidate) -> bool {
         if !self.is_open_to(candidate) {
-            return;
+            return false;
         }
         if self.candidates.len() == self.ef {
             self.candidates.pop();
         }
         let place = self.candidates.partition_point(|&kept| kept < candidate);
         self.candidates.insert(place, candidate);
+        let is_first = place <= self.next;
         self.next = self.next.min(place);
+        is_first
     }
 
     /// The nearest candidate that was not expanded yet.

@@ -8,8 +8,10 @@ use super::pool::{Candidate, Pool};
 use super::visited::Visited;
 use crate::distance::row_codes::{Line, RowKernel, Task, prefetch};
 
-/// How far ahead of the row that is scored rows are asked for.
-const ROWS_AHEAD: usize = 4;
+/// How many lines are asked for ahead of the row that is scored: more are not fetched at once.
+const LINES_AHEAD: usize = 32;
+/// And rows, at most.
+const ROWS_AHEAD_MAX: usize = 16;
 
 /// More than any inner product of codes, so that a score is not negative.
 const DOT_BIAS: i32 = 1 << 30;
@@ -129,6 +131,7 @@ pub(super) fn search(
 ) {
     let Scratch { pool, passed, visited, neighbors, .. } = scratch;
     let end = codes.end();
+    let rows_ahead = (LINES_AHEAD / codes.lines_per_row()).clamp(2, ROWS_AHEAD_MAX);
     pool.reset(ef);
     passed.reset(ef);
     visited.reset(end);
@@ -137,7 +140,9 @@ pub(super) fn search(
         if pool.is_open_to(candidate) {
             let slot = candidate.slot();
             let pool = if graph.hidden.contains(slot) && !sees_hidden(slot) { passed } else { pool };
-            pool.offer(candidate);
+            if pool.offer(candidate) {
+                graph.links.prefetch(slot);
+            }
         }
     };
     let entry_points = graph.entry_points.load();
@@ -152,6 +157,10 @@ pub(super) fn search(
         if passed.peek().is_some_and(is_next) { passed.expand_next() } else { pool.expand_next() }
     } {
         let slot = candidate.slot();
+        // Probably the next one, unless a neighbour is nearer.
+        if let Some(next) = pool.peek() {
+            graph.links.prefetch(next.slot());
+        }
         neighbors.clear();
         // Loops, since iterators are not always compiled into one.
         'links: for line in graph.links.lines(slot) {
@@ -162,17 +171,14 @@ pub(super) fn search(
                 }
             }
         }
-        for &slot in neighbors.iter().take(ROWS_AHEAD) {
+        for &slot in neighbors.iter().take(rows_ahead) {
             prefetch(codes.row(slot));
         }
         for (i, &slot) in neighbors.iter().enumerate() {
-            if let Some(&ahead) = neighbors.get(i + ROWS_AHEAD) {
+            if let Some(&ahead) = neighbors.get(i + rows_ahead) {
                 prefetch(codes.row(ahead));
             }
             offer(Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot), pool, passed);
-        }
-        if let Some(next) = pool.peek() {
-            graph.links.prefetch(next.slot());
         }
     }
 }

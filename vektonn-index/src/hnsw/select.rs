@@ -6,7 +6,7 @@ use crate::distance::row_codes::RowKernel;
 
 /// A candidate is left out if a neighbour is nearer to it than it is to the point, by this factor of their squared
 /// distances. Above 1, so that some longer links remain: they shorten the way through the graph.
-const ALPHA: f32 = 1.2;
+const ALPHA: f32 = 1.1;
 
 /// Adds to the neighbours of a point, up to `degree`, from candidates, given nearest first: RobustPrune of Subramanya et al.,
 /// "DiskANN" (NeurIPS 2019), algorithm 2; with an alpha of 1 it is SELECT-NEIGHBORS-HEURISTIC of HNSW.
