@@ -22,6 +22,7 @@
 mod blocked;
 mod dispatch;
 pub(crate) mod int8;
+mod prefetch;
 pub(crate) mod row_codes;
 mod scalar;
 pub(crate) mod sparse;
@@ -33,6 +34,7 @@ mod x86_64;
 
 pub(crate) use dispatch::DenseKernels;
 pub use dispatch::{InstructionSet, InstructionSetError};
+pub(crate) use prefetch::prefetch;
 
 /// Number of partial sums in the canonical summation.
 pub(crate) const LANES: usize = 16;

@@ -3,19 +3,25 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{avx2, avx512};
-use super::{Coding, Probe, QUERIES_AT_ONCE, Scores, Tile, encode, scalar};
+use super::{Probe, QUERIES_AT_ONCE, QueryCode, Rotation, Scores, Tile, encode, rotation, scalar};
 use crate::distance::InstructionSet;
 
 type Scan<const Q: usize> = unsafe fn(Tile<'_>, &[Probe<'_>; Q], &mut [Scores; Q]);
 
-type Encode = unsafe fn(Coding<'_>, &[f32], f64, &mut [u8]) -> [f64; 2];
+type Rotate = unsafe fn(&Rotation, &mut [f64]);
+
+type EncodeQuery = unsafe fn(&[f64], &[u8], f64) -> QueryCode;
+
+type Encode = unsafe fn(&[u8], &[f64], &mut [u8]) -> [f64; 2];
 
 /// The kernels of one instruction set; see the module for what they compute.
 #[derive(Clone, Copy)]
 pub(crate) struct CodeKernels {
     one: Scan<1>,
     several: Scan<QUERIES_AT_ONCE>,
+    rotate: Rotate,
     encode: Encode,
+    encode_query: EncodeQuery,
 }
 
 // What makes the calls below sound: `new` is the only constructor, and it never picks functions compiled for
@@ -25,25 +31,47 @@ impl CodeKernels {
     pub(crate) fn new(instruction_set: InstructionSet) -> Self {
         match instruction_set {
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => {
-                Self { one: avx512::scan_1, several: avx512::scan_4, encode: avx512::encode }
-            }
+            InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => Self {
+                one: avx512::scan_1,
+                several: avx512::scan_4,
+                rotate: avx512::rotate,
+                encode: avx512::encode,
+                encode_query: avx512::encode_query,
+            },
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => {
-                Self { one: avx2::scan_1, several: avx2::scan_4, encode: avx2::encode }
-            }
+            InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => Self {
+                one: avx2::scan_1,
+                several: avx2::scan_4,
+                rotate: avx2::rotate,
+                encode: avx2::encode,
+                encode_query: avx2::encode_query,
+            },
             _ => Self {
                 one: scalar::scan::<1>,
                 several: scalar::scan::<QUERIES_AT_ONCE>,
+                rotate: rotation::rotate,
                 encode: encode::encode,
+                encode_query: encode::encode_query,
             },
         }
     }
 
-    /// Codes a row times `factor`; see [`Coding`] and [`encode::encode`].
-    pub(crate) fn encode(&self, coding: Coding<'_>, row: &[f32], factor: f64, codes: &mut [u8]) -> [f64; 2] {
+    /// Rotates a vector of the rotation's dimension.
+    pub(crate) fn rotate(&self, rotation: &Rotation, vector: &mut [f64]) {
         // SAFETY: `new` picked a function that this processor supports.
-        unsafe { (self.encode)(coding, row, factor, codes) }
+        unsafe { (self.rotate)(rotation, vector) }
+    }
+
+    /// See [`encode::encode`].
+    pub(crate) fn encode(&self, zero: &[u8], exact: &[f64], codes: &mut [u8]) -> [f64; 2] {
+        // SAFETY: `new` picked a function that this processor supports.
+        unsafe { (self.encode)(zero, exact, codes) }
+    }
+
+    /// See [`encode::encode_query`].
+    pub(crate) fn encode_query(&self, exact: &[f64], zero: &[u8], step_min: f64) -> QueryCode {
+        // SAFETY: `new` picked a function that this processor supports.
+        unsafe { (self.encode_query)(exact, zero, step_min) }
     }
 
     /// Scores all rows of the tile for one query.
