@@ -23,6 +23,7 @@ mod blocked;
 mod dispatch;
 pub(crate) mod int8;
 pub(crate) mod row_codes;
+mod prefetch;
 mod scalar;
 pub(crate) mod sparse;
 #[cfg(test)]
@@ -33,6 +34,7 @@ mod x86_64;
 
 pub(crate) use dispatch::DenseKernels;
 pub use dispatch::{InstructionSet, InstructionSetError};
+pub(crate) use prefetch::prefetch;
 
 /// Number of partial sums in the canonical summation.
 pub(crate) const LANES: usize = 16;

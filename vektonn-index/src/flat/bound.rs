@@ -108,15 +108,14 @@ impl CodedQuery {
     pub(super) fn new(query: &[f32], norm: f64, space: Space, ranges: &Ranges) -> Self {
         let dimension = query.len();
         let factor = space.factor(norm);
-        let mut exact: Vec<f64> = match space {
-            Space::Euclidean { .. } => {
-                let inverse = 1.0 / ranges.scale;
-                let centered = query.iter().zip(&ranges.center);
-                centered.map(|(&x, &c)| (f64::from(x) * factor - f64::from(c)) * inverse).collect()
+        let mut exact = vec![0.0; dimension.next_multiple_of(WINDOW)];
+        match space {
+            Space::Euclidean { .. } => ranges.place(query, factor, &mut exact[..dimension]),
+            Space::InnerProduct => {
+                exact.iter_mut().zip(query).for_each(|(exact, &x)| *exact = f64::from(x));
+                ranges.rotate(&mut exact[..dimension]);
             }
-            Space::InnerProduct => query.iter().map(|&x| f64::from(x)).collect(),
-        };
-        exact.resize(dimension.next_multiple_of(WINDOW), 0.0);
+        }
         let (windows, _) = exact.as_chunks::<WINDOW>();
         let largest = windows.iter().map(largest_shared_sum).fold(0.0, f64::max);
         let step_min = if space == Space::InnerProduct { f64::MIN_POSITIVE } else { STEP_MIN };

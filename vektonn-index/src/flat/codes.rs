@@ -56,10 +56,10 @@ impl ChunkCodes {
         }
         lines.resize(groups * lines_per_group, Line([0; GROUP * STEP]));
         terms.iter_mut().for_each(|terms| terms.resize(groups, [0.0; GROUP]));
-        let mut codes = vec![0; width];
+        let (mut exact, mut codes) = (vec![0.0; ranges.center.len()], vec![0; width]);
         let mut errors = Vec::new();
         for (row, coordinates, factor) in rows {
-            let coded = ranges.code(coordinates, factor, &mut codes);
+            let coded = ranges.code(coordinates, factor, &mut exact, &mut codes);
             errors.push(coded.error * ranges.scale);
             let Some([first, second]) = space.terms(coded, ranges) else { continue };
             let (group, lane) = (row / GROUP, row % GROUP);
@@ -139,7 +139,7 @@ impl ChunkCodes {
 /// The mean error without the largest ones, or 0 if there are none.
 pub(super) fn usual(mut errors: Vec<f64>) -> f64 {
     errors.sort_unstable_by(f64::total_cmp);
-    errors.truncate(errors.len() - errors.len() / 8);
+    errors.truncate(errors.len() - errors.len() / 16);
     errors.iter().sum::<f64>() / errors.len().max(1) as f64
 }
 

@@ -26,8 +26,10 @@ use crate::sync::{AtomicU64, Ordering};
 /// Rows that are coded together, once so many wait for it in one chunk.
 const WAITING_MAX: usize = 32;
 /// Ranges are fitted anew if the errors of rows exceed what was good enough by this factor, and exchanged if that makes
-/// them smaller by the same.
-const DRIFT: f64 = 1.25;
+/// them smaller by the same. Queries are coded for each of the ranges, so there should be few.
+const DRIFT: f64 = 1.5;
+/// When there are twice as many rows, the ranges are exchanged if that makes errors smaller by this factor.
+const BETTER: f64 = 1.25;
 /// The 32-bit dot products of codes have room for more, but f32 scores would lose their precision.
 const DIMENSION_MAX: usize = 1 << 16;
 
@@ -109,7 +111,7 @@ impl CodePlane {
         // Twice as many as when this was last done: the ranges should know all of them.
         if slot + 1 == slots && slots.is_power_of_two() {
             let fitted = self.fit(0..slots, &row);
-            if fitted.error * DRIFT < current.error {
+            if fitted.error * BETTER < current.error {
                 *ranges = Some(Arc::new(fitted));
             }
         }
@@ -148,14 +150,17 @@ impl CodePlane {
             None => self.coded_anew(i, slots, current, row),
         };
         if error > chunk.error * DRIFT {
+            // Ranges that suit all rows are better than some of its own for each chunk.
             let neighbours = if used < CHUNK / 2 { i.saturating_sub(1) * CHUNK } else { i * CHUNK };
-            let fitted = Arc::new(self.fit(neighbours..i * CHUNK + used, row));
-            if fitted.error * DRIFT < error {
-                (chunk, _) = self.coded_anew(i, slots, &fitted, row);
-                *current = fitted;
-            } else {
+            let better = [0..slots, neighbours..i * CHUNK + used].into_iter().find_map(|slots| {
+                let fitted = Arc::new(self.fit(slots.clone(), row));
+                let (chunk, error_now) = self.coded_anew(i, slots.end, &fitted, row);
+                (error_now * DRIFT < error).then_some((chunk, fitted))
+            });
+            match better {
+                Some((better, fitted)) => (chunk, *current) = (better, fitted),
                 // It cannot be helped: do not try again until it is worse.
-                chunk.error = error;
+                None => chunk.error = error,
             }
         }
         chunk

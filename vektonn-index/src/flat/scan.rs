@@ -8,15 +8,18 @@ use super::ranges::Ranges;
 use super::{DenseQuery, FlatIndex};
 use crate::collector::Collector;
 use crate::distance::int8::{GROUP, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
+use crate::distance::prefetch;
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::Reader;
 
 /// Bytes of codes that several queries scan before the next ones come: they should still be in the second-level cache.
-const TILE_BYTES: usize = 64 * 1024;
-/// Rows whose estimates decide where a search begins.
-const SEED_GROUPS: usize = 16;
+const TILE_BYTES: usize = 128 * 1024;
+/// A search begins with what seems to be the nearest of so many groups of rows.
+const SEED_GROUPS: usize = TILE_GROUPS_MAX;
+/// So many rows are fetched from memory at a time, at most, before they are compared.
+const PENDING_MAX: usize = 32;
 /// Ranges whose coded queries a search keeps.
-const RANGES_KEPT: usize = 8;
+const RANGES_KEPT: usize = 16;
 /// A search that had to compare more than one in so many rows itself does not look at codes for a while.
 const USELESS: usize = 3;
 /// How many chunks it does not look at codes then.
@@ -34,6 +37,8 @@ struct Search<'s, F> {
     /// Slots of the current chunk that were compared already, sorted.
     seeds: Vec<u32>,
     seeded: bool,
+    /// Rows that were marked and are on their way from memory: slot, row, and score if it is not an estimate.
+    pending: Vec<(u32, &'s [f32], f32)>,
     /// Rows of the current chunk that were compared themselves.
     compared: usize,
     skip: usize,
@@ -41,12 +46,12 @@ struct Search<'s, F> {
 
 impl<T> FlatIndex<T> {
     /// Offers to each query's collector every row that may be among its `k` nearest, in the order of codes.
-    pub(super) fn search_codes<F: FnMut(f32, u32) -> f32>(
+    pub(super) fn search_codes<'s, F: FnMut(f32, u32) -> f32>(
         &self,
-        reader: Reader<'_, T, f32>,
-        queries: &[DenseQuery<'_>],
+        reader: Reader<'s, T, f32>,
+        queries: &'s [DenseQuery<'s>],
         options: &SearchOptions,
-        collectors: &mut [Collector<F>],
+        collectors: &'s mut [Collector<F>],
     ) -> Result<(), SearchError> {
         let mut searches: Vec<_> = queries.iter().zip(collectors).map(|(q, c)| Search::new(q, c)).collect();
         let mut found =
@@ -75,30 +80,35 @@ impl<T> FlatIndex<T> {
             self.scan_chunk(reader, chunk, first, &mut active, &mut found);
             active.into_iter().for_each(|search| search.end_chunk(chunk));
         }
+        searches.iter_mut().for_each(|search| self.compare_pending(search));
         Ok(())
     }
 
     /// Compares the rows that have no codes, and, if there is no bound yet, the rows that seem to be the nearest.
-    fn begin_chunk<F: FnMut(f32, u32) -> f32>(
+    fn begin_chunk<'s, F: FnMut(f32, u32) -> f32>(
         &self,
-        reader: Reader<'_, T, f32>,
+        reader: Reader<'s, T, f32>,
         chunk: &ChunkCodes,
         first: usize,
         k: usize,
-        search: &mut Search<'_, F>,
+        search: &mut Search<'s, F>,
         found: &mut Scores,
     ) {
-        for slot in chunk.uncoded().map(|row| first + row).take_while(|&slot| slot < reader.end() as usize) {
-            self.compare_slot(reader, slot as u32, search);
-        }
+        // While the query is coded for the ranges that they were marked with.
+        self.compare_pending(search);
         search.take_ranges(chunk, self.plane.space());
         search.seeds.clear();
         search.compared = 0;
+        for slot in chunk.uncoded().map(|row| first + row).take_while(|&slot| slot < reader.end() as usize) {
+            self.compare_soon(reader, slot as u32, f32::NAN, search);
+        }
+        self.compare_pending(search);
+        search.update_limit();
         if search.seeded || search.collector.bound() < f32::INFINITY {
             return;
         }
         search.seeded = true;
-        let tile = chunk.tile(0, SEED_GROUPS.max(k.div_ceil(GROUP)).min(TILE_GROUPS_MAX));
+        let tile = chunk.tile(0, SEED_GROUPS);
         self.code_kernels.scan_one(tile, search.probe(), found);
         let mut estimates: Vec<(f32, u32)> = Vec::with_capacity(tile.groups() * GROUP);
         for group in 0..tile.groups() {
@@ -115,22 +125,25 @@ impl<T> FlatIndex<T> {
         search.seeds.extend(estimates.iter().map(|&(_, slot)| slot));
         search.seeds.sort_unstable();
         for (_, slot) in estimates {
-            self.compare_slot(reader, slot, search);
+            self.compare_soon(reader, slot, f32::NAN, search);
         }
+        self.compare_pending(search);
+        search.update_limit();
     }
 
     /// Scans all tiles of a chunk for all queries, and compares what they leave.
-    fn scan_chunk<F: FnMut(f32, u32) -> f32>(
+    fn scan_chunk<'s, F: FnMut(f32, u32) -> f32>(
         &self,
-        reader: Reader<'_, T, f32>,
+        reader: Reader<'s, T, f32>,
         chunk: &ChunkCodes,
         first: usize,
-        searches: &mut [&mut Search<'_, F>],
+        searches: &mut [&mut Search<'s, F>],
         found: &mut [Scores],
     ) {
         let groups_at_once = match searches.len() {
             1 => TILE_GROUPS_MAX,
-            _ => (TILE_BYTES / (self.dimension * GROUP)).clamp(1, TILE_GROUPS_MAX),
+            // Kernels take four groups at a time.
+            _ => (TILE_BYTES / (self.dimension * GROUP)).next_multiple_of(4).clamp(4, TILE_GROUPS_MAX),
         };
         for group in (0..chunk.groups()).step_by(groups_at_once) {
             let tile = chunk.tile(group, groups_at_once);
@@ -138,6 +151,7 @@ impl<T> FlatIndex<T> {
             let (fours, rest) = searches.as_chunks_mut::<QUERIES_AT_ONCE>();
             for searches in fours {
                 let Some(found) = found.first_chunk_mut::<QUERIES_AT_ONCE>() else { unreachable!() };
+                searches.iter_mut().for_each(|search| self.compare_pending(search));
                 searches.iter_mut().for_each(|search| search.update_limit());
                 let probes = searches.each_ref().map(|search| search.probe());
                 self.code_kernels.scan_several(tile, &probes, found);
@@ -146,6 +160,7 @@ impl<T> FlatIndex<T> {
                 }
             }
             for search in rest {
+                self.compare_pending(search);
                 search.update_limit();
                 self.code_kernels.scan_one(tile, search.probe(), &mut found[0]);
                 self.compare_marked(reader, place, search, &found[0]);
@@ -153,12 +168,12 @@ impl<T> FlatIndex<T> {
         }
     }
 
-    /// Compares the rows of a tile that were marked, and still would be when their turn comes.
-    fn compare_marked<F: FnMut(f32, u32) -> f32>(
+    /// Has the rows of a tile that were marked compared, once they are here.
+    fn compare_marked<'s, F: FnMut(f32, u32) -> f32>(
         &self,
-        reader: Reader<'_, T, f32>,
+        reader: Reader<'s, T, f32>,
         place: Place<'_>,
-        search: &mut Search<'_, F>,
+        search: &mut Search<'s, F>,
         found: &Scores,
     ) {
         // A score that was made for some bound is, if anything, too large for a smaller one. An estimate is not.
@@ -171,30 +186,51 @@ impl<T> FlatIndex<T> {
             while marks != 0 {
                 let row = marks.trailing_zeros() as usize;
                 marks &= marks - 1;
-                search.update_limit();
-                if no_estimate && found.scores[group][row] < search.limit.at_least {
-                    continue;
-                }
                 let slot = (place.first + (place.group + group) * GROUP + row) as u32;
                 if slot < reader.end() && search.seeds.binary_search(&slot).is_err() {
-                    self.compare_slot(reader, slot, search);
+                    let score = if no_estimate { found.scores[group][row] } else { f32::NAN };
+                    self.compare_soon(reader, slot, score, search);
                 }
             }
         }
     }
 
-    fn compare_slot<F: FnMut(f32, u32) -> f32>(
+    /// Has a row compared when it is here from memory, if it still needs to be then.
+    fn compare_soon<'s, F: FnMut(f32, u32) -> f32>(
         &self,
-        reader: Reader<'_, T, f32>,
+        reader: Reader<'s, T, f32>,
         slot: u32,
-        search: &mut Search<'_, F>,
+        score: f32,
+        search: &mut Search<'s, F>,
     ) {
         if let Some(row) = reader.row(slot) {
-            search.compared += 1;
-            let mut distance = [0.0];
-            self.distances(search.query, row, slot, &mut distance);
-            search.collector.offer(distance[0], slot);
+            prefetch(row);
+            search.pending.push((slot, row, score));
+            if search.pending.len() == PENDING_MAX {
+                self.compare_pending(search);
+            }
         }
+    }
+
+    /// Compares the rows that were waited for.
+    fn compare_pending<F: FnMut(f32, u32) -> f32>(&self, search: &mut Search<'_, F>) {
+        let mut pending = std::mem::take(&mut search.pending);
+        for (slot, row, score) in pending.drain(..) {
+            search.update_limit();
+            #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what has no score is compared")]
+            if !(score < search.limit.at_least) {
+                self.compare(row, slot, search);
+            }
+        }
+        search.pending = pending;
+    }
+
+    /// Compares a row itself.
+    fn compare<F: FnMut(f32, u32) -> f32>(&self, row: &[f32], slot: u32, search: &mut Search<'_, F>) {
+        search.compared += 1;
+        let mut distance = [0.0];
+        self.distances(search.query, row, slot, &mut distance);
+        search.collector.offer(distance[0], slot);
     }
 }
 
@@ -219,6 +255,7 @@ impl<'s, F: FnMut(f32, u32) -> f32> Search<'s, F> {
             limit_bound: f32::NAN,
             seeds: Vec::new(),
             seeded: false,
+            pending: Vec::with_capacity(PENDING_MAX),
             compared: 0,
             skip: 0,
         }

@@ -6,10 +6,10 @@ use proptest::prelude::*;
 
 use super::bound::CodedQuery;
 use super::codes::ChunkCodes;
-use super::ranges::Ranges;
+use super::ranges::{Ranges, center_of};
 use super::*;
 use crate::distance::InstructionSet;
-use crate::distance::int8::{GROUP, Probe, Scores};
+use crate::distance::int8::{GROUP, Probe, Rotation, Scores};
 use crate::top_k::TopK;
 
 /// Coordinates built to break bounds, as a function of numbers without meaning.
@@ -381,15 +381,18 @@ fn best_kernels() -> CodeKernels {
     CodeKernels::new(InstructionSet::detect().unwrap())
 }
 
-/// Ranges for rows, as the plane fits them.
-fn fit(metric: Metric, rows: &[Vec<f32>]) -> Ranges {
+/// Ranges for rows, as the plane fits them; `rotated` or not, for better or worse.
+fn fit(metric: Metric, rows: &[Vec<f32>], rotated: bool) -> Ranges {
     let space = Space::of(metric);
     let sample: Vec<Vec<f32>> = rows
         .iter()
         .map(|row| (row, space.factor(distance::norm(row))))
         .map(|(row, factor)| row.iter().map(|&x| (f64::from(x) * factor) as f32).collect())
         .collect();
-    Ranges::fit(best_kernels(), &sample, rows[0].len(), space.is_unit())
+    let dimension = rows[0].len();
+    let rotation = rotated.then(|| Rotation::new(dimension));
+    let center = center_of(&sample, dimension);
+    Ranges::with_rotation(best_kernels(), &sample, &center, rotation, space.is_unit())
 }
 
 fn any_metric() -> impl Strategy<Value = Metric> {
@@ -408,6 +411,7 @@ proptest! {
         seed in any::<u64>(),
         dimension in prop_oneof![1_usize..40, Just(300)],
         rows in 1_usize..50,
+        rotated in any::<bool>(),
     ) {
         let of = |data: Data, salt: u64| -> Vec<Vec<f32>> {
             (60..60 + rows).map(|i| data.row(seed ^ salt, i, dimension)).collect()
@@ -416,7 +420,7 @@ proptest! {
         let mut queries = vec![rows[0].clone(), vec![0.0; dimension], rows[0].iter().map(|x| x * 0.999).collect()];
         queries.extend(of(data, 1).into_iter().take(3));
         queries.extend(DATA.iter().flat_map(|&data| of(data, 2).into_iter().next()));
-        let ranges = fit(metric, &if seed.is_multiple_of(2) { of(others, 3) } else { rows.clone() });
+        let ranges = fit(metric, &if seed.is_multiple_of(2) { of(others, 3) } else { rows.clone() }, rotated);
         marked_at_their_own_distances(metric, ranges, &rows, &queries)?;
     }
 
@@ -438,6 +442,7 @@ proptest! {
         seed in any::<u64>(),
         dimension in prop_oneof![1_usize..40, Just(300), Just(2048)],
         nudge in prop_oneof![Just(0.0_f32), Just(1e-7), Just(1e-4)],
+        rotated in any::<bool>(),
     ) {
         let direction = Data::Uniform.row(seed, 0, dimension);
         let rows: Vec<Vec<f32>> = (1..30).map(|i| {
@@ -446,7 +451,8 @@ proptest! {
             direction.iter().zip(nudges).map(|(x, y)| (x + y * nudge) * factor).collect()
         }).collect();
         let queries = [direction, rows[0].clone()];
-        marked_at_their_own_distances(Metric::Cosine, fit(Metric::Cosine, &rows), &rows, &queries)?;
+        let ranges = fit(Metric::Cosine, &rows, rotated);
+        marked_at_their_own_distances(Metric::Cosine, ranges, &rows, &queries)?;
     }
 }
 
@@ -462,6 +468,7 @@ fn exactly_coded(
     let number = |i: usize, j: usize| hash(seed ^ hash(i as u64 ^ hash(j as u64)));
     let ranges = Ranges {
         center: vec![center * scale; dimension].into(),
+        rotation: None,
         zero: vec![128; dimension].into(),
         scale: f64::from(scale),
         error: 0.0,
@@ -510,6 +517,8 @@ fn the_most_dimensions() {
         let rows: Vec<Vec<f32>> = (0..6).map(|i| Data::Clusters.row(8, i, 1 << 16)).collect();
         let query = Data::Clusters.row(8, 7, 1 << 16);
         let queries = [rows[0].clone(), query];
-        marked_at_their_own_distances(metric, fit(metric, &rows), &rows, &queries).unwrap();
+        for rotated in [false, true] {
+            marked_at_their_own_distances(metric, fit(metric, &rows, rotated), &rows, &queries).unwrap();
+        }
     }
 }

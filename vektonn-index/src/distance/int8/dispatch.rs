@@ -3,18 +3,21 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{avx2, avx512};
-use super::{Coding, Probe, QUERIES_AT_ONCE, Scores, Tile, encode, scalar};
+use super::{Probe, QUERIES_AT_ONCE, Rotation, Scores, Tile, encode, rotation, scalar};
 use crate::distance::InstructionSet;
 
 type Scan<const Q: usize> = unsafe fn(Tile<'_>, &[Probe<'_>; Q], &mut [Scores; Q]);
 
-type Encode = unsafe fn(Coding<'_>, &[f32], f64, &mut [u8]) -> [f64; 2];
+type Rotate = unsafe fn(&Rotation, &mut [f64]);
+
+type Encode = unsafe fn(&[u8], &[f64], &mut [u8]) -> [f64; 2];
 
 /// The kernels of one instruction set; see the module for what they compute.
 #[derive(Clone, Copy)]
 pub(crate) struct CodeKernels {
     one: Scan<1>,
     several: Scan<QUERIES_AT_ONCE>,
+    rotate: Rotate,
     encode: Encode,
 }
 
@@ -25,25 +28,35 @@ impl CodeKernels {
     pub(crate) fn new(instruction_set: InstructionSet) -> Self {
         match instruction_set {
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => {
-                Self { one: avx512::scan_1, several: avx512::scan_4, encode: avx512::encode }
-            }
+            InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => Self {
+                one: avx512::scan_1,
+                several: avx512::scan_4,
+                rotate: avx512::rotate,
+                encode: avx512::encode,
+            },
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => {
-                Self { one: avx2::scan_1, several: avx2::scan_4, encode: avx2::encode }
+                Self { one: avx2::scan_1, several: avx2::scan_4, rotate: avx2::rotate, encode: avx2::encode }
             }
             _ => Self {
                 one: scalar::scan::<1>,
                 several: scalar::scan::<QUERIES_AT_ONCE>,
+                rotate: rotation::rotate,
                 encode: encode::encode,
             },
         }
     }
 
-    /// Codes a row times `factor`; see [`Coding`] and [`encode::encode`].
-    pub(crate) fn encode(&self, coding: Coding<'_>, row: &[f32], factor: f64, codes: &mut [u8]) -> [f64; 2] {
+    /// Rotates a vector of the rotation's dimension.
+    pub(crate) fn rotate(&self, rotation: &Rotation, vector: &mut [f64]) {
         // SAFETY: `new` picked a function that this processor supports.
-        unsafe { (self.encode)(coding, row, factor, codes) }
+        unsafe { (self.rotate)(rotation, vector) }
+    }
+
+    /// See [`encode::encode`].
+    pub(crate) fn encode(&self, zero: &[u8], exact: &[f64], codes: &mut [u8]) -> [f64; 2] {
+        // SAFETY: `new` picked a function that this processor supports.
+        unsafe { (self.encode)(zero, exact, codes) }
     }
 
     /// Scores all rows of the tile for one query.

@@ -16,6 +16,7 @@
 
 mod dispatch;
 mod encode;
+mod rotation;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ mod tests;
 mod x86_64;
 
 pub(crate) use dispatch::CodeKernels;
-pub(crate) use encode::{Coding, ROUND};
+pub(crate) use encode::ROUND;
+pub(crate) use rotation::Rotation;
 
 /// Rows whose codes lie together.
 pub(crate) const GROUP: usize = 16;

@@ -2,20 +2,20 @@
 //!
 //! All functions are safe to call from code compiled for the same instruction set; only `dispatch` steps over.
 
-/// Defines `scan_1`, `scan_4` and `encode`, compiled for `$features`.
+/// Defines `scan_1`, `scan_4`, `rotate` and `encode`, compiled for `$features`; `scan_4` takes `$groups` groups at a time.
 ///
 /// The place of use defines the type `Sums` (sixteen 32-bit sums) and `zero()`, `load(&Line)`, `add_window(codes of two
 /// lines, &Window, Sums) -> Sums` and `finish(Sums, &Probe, terms, &mut scores) -> marks`, for the same features.
 macro_rules! scans {
-    ($features:literal) => {
-        /// Scores a tile for one query.
+    ($features:literal, groups = $groups:literal) => {
+        /// Scores a tile for one query. One group after the other: they come from memory, which reads ahead best then.
         #[target_feature(enable = $features)]
         pub(in crate::distance::int8) fn scan_1(
             tile: Tile<'_>,
             probes: &[Probe<'_>; 1],
             out: &mut [Scores; 1],
         ) {
-            scan(tile, probes, out);
+            scan::<1, 1>(tile, probes, out);
         }
 
         /// Scores a tile for four queries.
@@ -25,40 +25,72 @@ macro_rules! scans {
             probes: &[Probe<'_>; 4],
             out: &mut [Scores; 4],
         ) {
-            scan(tile, probes, out);
+            scan::<4, $groups>(tile, probes, out);
+        }
+
+        /// Rotates a vector.
+        #[target_feature(enable = $features)]
+        pub(in crate::distance::int8) fn rotate(rotation: &Rotation, vector: &mut [f64]) {
+            super::super::rotation::rotate(rotation, vector);
         }
 
         /// Codes a row.
         #[target_feature(enable = $features)]
-        pub(in crate::distance::int8) fn encode(
-            coding: Coding<'_>,
-            row: &[f32],
-            factor: f64,
-            codes: &mut [u8],
-        ) -> [f64; 2] {
-            super::super::encode::encode(coding, row, factor, codes)
+        pub(in crate::distance::int8) fn encode(zero: &[u8], exact: &[f64], codes: &mut [u8]) -> [f64; 2] {
+            super::super::encode::encode(zero, exact, codes)
         }
 
         #[inline]
         #[target_feature(enable = $features)]
-        fn scan<const Q: usize>(tile: Tile<'_>, probes: &[Probe<'_>; Q], out: &mut [Scores; Q]) {
+        fn scan<const Q: usize, const G: usize>(
+            tile: Tile<'_>,
+            probes: &[Probe<'_>; Q],
+            out: &mut [Scores; Q],
+        ) {
+            let several = tile.groups() / G * G;
+            for group in (0..several).step_by(G) {
+                scan_groups::<Q, G>(tile, group, probes, out);
+            }
+            for group in several..tile.groups() {
+                scan_groups::<Q, 1>(tile, group, probes, out);
+            }
+        }
+
+        /// Scores `G` groups for `Q` queries, with all of their sums in registers.
+        #[inline]
+        #[target_feature(enable = $features)]
+        fn scan_groups<const Q: usize, const G: usize>(
+            tile: Tile<'_>,
+            first: usize,
+            probes: &[Probe<'_>; Q],
+            out: &mut [Scores; Q],
+        ) {
             let windows = probes[0].code.len();
             // The lengths are known, but saying it again frees the loop below of bounds checks.
             let codes = probes.map(|probe| &probe.code[..windows]);
-            for (group, lines) in tile.lines.chunks_exact(windows * 2).enumerate() {
-                let lines = &lines.as_chunks::<2>().0[..windows];
-                let mut sums = [zero(); Q];
-                for window in 0..windows {
-                    let [first, second] = &lines[window];
-                    let (first, second) = (load(first), load(second));
-                    for query in 0..Q {
-                        sums[query] = add_window(first, second, &codes[query][window], sums[query]);
+            let mut lines = [[].as_slice(); G];
+            for group in 0..G {
+                let lines_of_group = &tile.lines[(first + group) * windows * 2..][..windows * 2];
+                lines[group] = &lines_of_group.as_chunks::<2>().0[..windows];
+            }
+            let mut sums = [[zero(); G]; Q];
+            for window in 0..windows {
+                let mut loaded = [[load(&lines[0][window][0]); 2]; G];
+                for group in 0..G {
+                    loaded[group] = [load(&lines[group][window][0]), load(&lines[group][window][1])];
+                }
+                for query in 0..Q {
+                    for group in 0..G {
+                        let [a, b] = loaded[group];
+                        sums[query][group] = add_window(a, b, &codes[query][window], sums[query][group]);
                     }
                 }
-                let terms = [&tile.terms[0][group], &tile.terms[1][group]];
+            }
+            for (group, place) in (first..first + G).enumerate() {
+                let terms = [&tile.terms[0][place], &tile.terms[1][place]];
                 for query in 0..Q {
-                    let scores = &mut out[query].scores[group];
-                    out[query].marks[group] = finish(sums[query], &probes[query], terms, scores);
+                    let scores = &mut out[query].scores[place];
+                    out[query].marks[place] = finish(sums[query][group], &probes[query], terms, scores);
                 }
             }
         }
@@ -66,7 +98,7 @@ macro_rules! scans {
 }
 
 pub(super) mod avx2 {
-    use crate::distance::int8::{Coding, GROUP, Line, Probe, Scores, Tile, Window};
+    use crate::distance::int8::{GROUP, Line, Probe, Rotation, Scores, Tile, Window};
     use std::arch::x86_64::*;
 
     const WIDTH: usize = 8;
@@ -74,7 +106,8 @@ pub(super) mod avx2 {
     /// Rows 0..8 and 8..16.
     type Sums = [__m256i; 2];
 
-    scans!("avx2");
+    // Sixteen registers hold no more sums.
+    scans!("avx2", groups = 1);
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -127,12 +160,14 @@ pub(super) mod avx2 {
 }
 
 pub(super) mod avx512 {
-    use crate::distance::int8::{Coding, GROUP, Line, Probe, Scores, Tile, Window};
+    use crate::distance::int8::{GROUP, Line, Probe, Rotation, Scores, Tile, Window};
     use std::arch::x86_64::*;
 
     type Sums = __m512i;
 
-    scans!("avx512f,avx512vnni");
+    // Sixteen sums, so that each register of codes meets four queries and each word of a query four groups, and no sum has to
+    // wait for its last addition. Measured on Zen 5: 1.4 times the speed of one group at a time.
+    scans!("avx512f,avx512vnni", groups = 4);
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512vnni")]
