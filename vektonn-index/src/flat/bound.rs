@@ -3,10 +3,8 @@
 use vektonn_core::Metric;
 
 use super::ranges::{Coded, Ranges};
-use crate::distance::int8::{ROUND, SHARED, SHARED_SUM_MAX, WINDOW, Window, fits, pack};
+use crate::distance::int8::{QueryCode, WINDOW, Window};
 
-/// Rounding is to add at most half a unit to each of the four codes that share a 16-bit sum.
-const SHARED_SUM_BEFORE_ROUNDING: f64 = SHARED_SUM_MAX as f64 - 2.0;
 /// The finest step of a query's codes, relative to the scale of the rows.
 const STEP_MIN: f64 = 1.0 / (1 << 20) as f64;
 /// More than the rounding errors, relative to the largest terms, of a score in f32, and of what it is compared with.
@@ -76,19 +74,12 @@ fn sum_error(dimension: usize) -> f64 {
 
 /// A query, coded for rows that are coded with certain ranges.
 pub(super) struct CodedQuery {
-    pub(super) code: Box<[Window]>,
+    /// Its `step` stands for multiples of the scale, or for coordinates for the inner product.
+    coded: QueryCode,
     space: Space,
     dimension: usize,
     /// The scale of the rows.
     scale: f64,
-    /// What one step of the query's codes stands for: multiples of the scale, or coordinates for the inner product.
-    step: f64,
-    /// The squared norm of the codes.
-    squared_norm: f64,
-    /// The sum of the codes' magnitudes.
-    magnitude: f64,
-    /// The dot product of the codes with the zeros of the rows' codes.
-    of_zeros: f64,
     /// The norm of what coding lost, in the units of `step`.
     error: f64,
     /// Of the query; its inner product with the center, and the center's norm. For the inner product.
@@ -116,47 +107,21 @@ impl CodedQuery {
                 ranges.rotate(&mut exact[..dimension]);
             }
         }
-        let (windows, _) = exact.as_chunks::<WINDOW>();
-        let largest = windows.iter().map(largest_shared_sum).fold(0.0, f64::max);
         let step_min = if space == Space::InnerProduct { f64::MIN_POSITIVE } else { STEP_MIN };
-        let step = (largest / SHARED_SUM_BEFORE_ROUNDING).max(step_min);
-        let inverse = 1.0 / step;
-        let (mut squared_norm, mut magnitude, mut of_zeros, mut lost) = (0.0, 0.0, 0.0, 0.0);
-        let mut zeros = ranges.zero.iter();
-        let code = windows.iter().map(|window| {
-            let codes = window.map(|x| (x * inverse + ROUND) - ROUND);
-            for (&x, &code) in window.iter().zip(&codes) {
-                squared_norm += code * code;
-                magnitude += code.abs();
-                of_zeros += code * zeros.next().map_or(0.0, |&zero| f64::from(zero));
-                lost += (x - code * step) * (x - code * step);
-            }
-            let codes = codes.map(|code| code as i8);
-            debug_assert!(fits(&codes), "{window:?}");
-            pack(&codes)
-        });
-        let code = code.collect();
+        let coded = ranges.kernels.encode_query(&exact, &ranges.zero, step_min);
         let unit_error = if space.is_unit() { unit_error(dimension) / ranges.scale } else { 0.0 };
-        let error = lost.sqrt() * (1.0 + 1e-9) + 1e-9 * step * dimension as f64 + unit_error;
+        let error = coded.lost.sqrt() * (1.0 + 1e-9) + 1e-9 * coded.step * dimension as f64 + unit_error;
         let (mut of_center, mut center_norm) = (0.0, 0.0);
         if space == Space::InnerProduct {
             of_center = crate::distance::dot(query, &ranges.center);
             center_norm = crate::distance::norm(&ranges.center);
         }
-        Self {
-            code,
-            space,
-            dimension,
-            scale: ranges.scale,
-            step,
-            squared_norm,
-            magnitude,
-            of_zeros,
-            error,
-            norm,
-            of_center,
-            center_norm,
-        }
+        Self { coded, space, dimension, scale: ranges.scale, error, norm, of_center, center_norm }
+    }
+
+    /// The codes.
+    pub(super) fn code(&self) -> &[Window] {
+        &self.coded.code
     }
 
     /// The scores to expect of rows whose final distance does not exceed `distance`.
@@ -174,7 +139,7 @@ impl CodedQuery {
     /// Makes a score greater for rows that are probably nearer.
     fn weights_of_estimate(&self) -> [f32; 2] {
         match self.space {
-            Space::Euclidean { .. } => [(-0.5 / self.step) as f32, 0.0],
+            Space::Euclidean { .. } => [(-0.5 / self.coded.step) as f32, 0.0],
             Space::InnerProduct => [0.0, 0.0],
         }
     }
@@ -187,21 +152,21 @@ impl CodedQuery {
             (distance + self.dimension as f64 * UNDERFLOW) / (1.0 - sum_error)
         };
         let reach = squared.max(0.0).sqrt() * (1.0 + F64_SLACK) / self.scale + self.error;
-        let weights = [-0.5 / self.step, reach / self.step];
-        let of_query = self.squared_norm * self.step / 2.0;
-        let of_reach = reach * reach / (2.0 * self.step);
-        let score = self.of_zeros + of_query - of_reach;
-        self.with_slack(weights, score, self.of_zeros.abs() + of_query + of_reach)
+        let weights = [-0.5 / self.coded.step, reach / self.coded.step];
+        let of_query = self.coded.squared_norm * self.coded.step / 2.0;
+        let of_reach = reach * reach / (2.0 * self.coded.step);
+        let score = self.coded.of_zeros + of_query - of_reach;
+        self.with_slack(weights, score, self.coded.of_zeros.abs() + of_query + of_reach)
     }
 
     fn inner_product_limit(&self, distance: f64) -> Limit {
         let sum_error = sum_error(self.dimension) * self.norm;
-        let weights = [(self.error + sum_error) / self.step, (self.norm + sum_error) / self.step];
-        let unit = 1.0 / (self.scale * self.step);
+        let weights = [(self.error + sum_error) / self.coded.step, (self.norm + sum_error) / self.coded.step];
+        let unit = 1.0 / (self.scale * self.coded.step);
         let slack = sum_error * self.center_norm + self.dimension as f64 * UNDERFLOW;
-        let score = self.of_zeros + (-distance - self.of_center - slack) * unit;
+        let score = self.coded.of_zeros + (-distance - self.of_center - slack) * unit;
         let terms = (distance.abs() + self.of_center.abs() + slack) * unit;
-        self.with_slack(weights, score, self.of_zeros.abs() + terms)
+        self.with_slack(weights, score, self.coded.of_zeros.abs() + terms)
     }
 
     /// Takes off what rounding may have cost the score of a row, and `score` itself, whose terms are at most `terms`.
@@ -211,19 +176,10 @@ impl CodedQuery {
             Space::Euclidean { .. } => largest * largest,
             Space::InnerProduct => largest,
         };
-        let scores = 255.0 * self.magnitude + weights[0].abs() * first_max + weights[1].abs() * largest;
+        let scores = 255.0 * self.coded.magnitude + weights[0].abs() * first_max + weights[1].abs() * largest;
         let at_least = score - terms * F64_SLACK - scores * SCORE_SLACK;
         Limit { weights: weights.map(|weight| weight as f32), at_least: down(at_least) }
     }
-}
-
-/// The largest magnitude of the positive, or of the negative, values of a window that share a 16-bit sum.
-fn largest_shared_sum(window: &[f64; WINDOW]) -> f64 {
-    let sums = SHARED.map(|shared| {
-        let of_sign = |sign: f64| shared.iter().map(|&i| (window[i] * sign).max(0.0)).sum::<f64>();
-        of_sign(1.0).max(of_sign(-1.0))
-    });
-    sums[0].max(sums[1])
 }
 
 /// The nearest f32 that is not less.

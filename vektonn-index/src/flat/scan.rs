@@ -67,13 +67,16 @@ impl<T> FlatIndex<T> {
                 }
                 continue;
             };
+            let slots = chunk.uncoded().map(|row| (first + row) as u32);
+            let uncoded: Vec<u32> = slots.take_while(|&slot| slot < reader.end()).collect();
             let mut active = Vec::with_capacity(searches.len());
             for search in &mut searches {
                 if search.skip > 0 {
                     search.skip -= 1;
                     self.compare_range(reader, first..first + CHUNK, search.query, search.collector);
                 } else {
-                    self.begin_chunk(reader, chunk, first, options.k, search, &mut found[0]);
+                    self.begin_chunk(reader, chunk, &uncoded, search);
+                    self.seed(reader, chunk, first, options.k, search, &mut found[0]);
                     active.push(search);
                 }
             }
@@ -84,8 +87,26 @@ impl<T> FlatIndex<T> {
         Ok(())
     }
 
-    /// Compares the rows that have no codes, and, if there is no bound yet, the rows that seem to be the nearest.
+    /// Turns to a chunk, and compares the rows that have no codes.
     fn begin_chunk<'s, F: FnMut(f32, u32) -> f32>(
+        &self,
+        reader: Reader<'s, T, f32>,
+        chunk: &ChunkCodes,
+        uncoded: &[u32],
+        search: &mut Search<'s, F>,
+    ) {
+        // While the query is coded for the ranges that they were marked with.
+        self.compare_pending(search);
+        search.take_ranges(chunk, self.plane.space());
+        search.seeds.clear();
+        search.compared = 0;
+        uncoded.iter().for_each(|&slot| self.compare_soon(reader, slot, f32::NAN, search));
+        self.compare_pending(search);
+        search.update_limit();
+    }
+
+    /// If there is no bound yet, compares the rows of the chunk that seem to be the nearest.
+    fn seed<'s, F: FnMut(f32, u32) -> f32>(
         &self,
         reader: Reader<'s, T, f32>,
         chunk: &ChunkCodes,
@@ -94,16 +115,6 @@ impl<T> FlatIndex<T> {
         search: &mut Search<'s, F>,
         found: &mut Scores,
     ) {
-        // While the query is coded for the ranges that they were marked with.
-        self.compare_pending(search);
-        search.take_ranges(chunk, self.plane.space());
-        search.seeds.clear();
-        search.compared = 0;
-        for slot in chunk.uncoded().map(|row| first + row).take_while(|&slot| slot < reader.end() as usize) {
-            self.compare_soon(reader, slot as u32, f32::NAN, search);
-        }
-        self.compare_pending(search);
-        search.update_limit();
         if search.seeded || search.collector.bound() < f32::INFINITY {
             return;
         }
@@ -117,11 +128,10 @@ impl<T> FlatIndex<T> {
             let coded = chunk.coded(group);
             estimates.extend(scores.filter(|(row, _)| coded >> row & 1 == 1).map(|(_, estimate)| estimate));
         }
+        // Some of the best may be dead, and there is no need for more than `k` that are not.
+        keep_greatest(&mut estimates, k.saturating_mul(2));
         estimates.retain(|&(_, slot)| slot < reader.end() && reader.sees(slot));
-        if estimates.len() > k {
-            estimates.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0));
-            estimates.truncate(k);
-        }
+        keep_greatest(&mut estimates, k);
         search.seeds.extend(estimates.iter().map(|&(_, slot)| slot));
         search.seeds.sort_unstable();
         for (_, slot) in estimates {
@@ -178,11 +188,13 @@ impl<T> FlatIndex<T> {
     ) {
         // A score that was made for some bound is, if anything, too large for a smaller one. An estimate is not.
         let no_estimate = search.limit_bound < f32::INFINITY;
-        for group in 0..place.groups {
-            if found.marks[group] == 0 {
-                continue;
-            }
-            let mut marks = found.marks[group] & place.chunk.coded(place.group + group);
+        let marks = &found.marks[..place.groups];
+        // Mostly there are none, and this finds it out for many groups at a time.
+        if marks.iter().fold(0, |any, marks| any | marks) == 0 {
+            return;
+        }
+        for group in (0..place.groups).filter(|&group| marks[group] != 0) {
+            let mut marks = marks[group] & place.chunk.coded(place.group + group);
             while marks != 0 {
                 let row = marks.trailing_zeros() as usize;
                 marks &= marks - 1;
@@ -293,7 +305,7 @@ impl<'s, F: FnMut(f32, u32) -> f32> Search<'s, F> {
     }
 
     fn probe(&self) -> Probe<'_> {
-        Probe { code: &self.coded().code, weights: self.limit.weights, at_least: self.limit.at_least }
+        Probe { code: self.coded().code(), weights: self.limit.weights, at_least: self.limit.at_least }
     }
 
     fn coded(&self) -> &CodedQuery {
@@ -305,6 +317,14 @@ impl<'s, F: FnMut(f32, u32) -> f32> Search<'s, F> {
         if self.compared * USELESS > chunk.groups() * GROUP && chunk.groups() * GROUP * 2 > CHUNK {
             self.skip = CHUNKS_SKIPPED;
         }
+    }
+}
+
+/// Leaves the `n` greatest of them.
+fn keep_greatest(estimates: &mut Vec<(f32, u32)>, n: usize) {
+    if estimates.len() > n {
+        estimates.select_nth_unstable_by(n, |a, b| b.0.total_cmp(&a.0));
+        estimates.truncate(n);
     }
 }
 

@@ -357,7 +357,7 @@ fn marked_at_their_own_distances(
             let own = coded_query.limit(distances[i]);
             for limit in [own, coded_query.limit(farthest.unwrap())] {
                 let probe =
-                    Probe { code: &coded_query.code, weights: limit.weights, at_least: limit.at_least };
+                    Probe { code: coded_query.code(), weights: limit.weights, at_least: limit.at_least };
                 for set in InstructionSet::ALL {
                     let mut found = Scores::new();
                     CodeKernels::new(set).scan_one(chunk.tile(i / GROUP, 1), probe, &mut found);

@@ -210,6 +210,7 @@ impl Lifetime {
     }
 
     /// Whether the slot is alive in `batch`.
+    #[inline]
     fn contains(&self, batch: u64) -> bool {
         // `died` first, see `Slots::insert`: old `born` and new `died` must not be taken for one life.
         batch < self.died.load(Ordering::Acquire) && self.born.load(Ordering::Relaxed) <= batch

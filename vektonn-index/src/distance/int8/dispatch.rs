@@ -3,12 +3,14 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{avx2, avx512};
-use super::{Probe, QUERIES_AT_ONCE, Rotation, Scores, Tile, encode, rotation, scalar};
+use super::{Probe, QUERIES_AT_ONCE, QueryCode, Rotation, Scores, Tile, encode, rotation, scalar};
 use crate::distance::InstructionSet;
 
 type Scan<const Q: usize> = unsafe fn(Tile<'_>, &[Probe<'_>; Q], &mut [Scores; Q]);
 
 type Rotate = unsafe fn(&Rotation, &mut [f64]);
+
+type EncodeQuery = unsafe fn(&[f64], &[u8], f64) -> QueryCode;
 
 type Encode = unsafe fn(&[u8], &[f64], &mut [u8]) -> [f64; 2];
 
@@ -19,6 +21,7 @@ pub(crate) struct CodeKernels {
     several: Scan<QUERIES_AT_ONCE>,
     rotate: Rotate,
     encode: Encode,
+    encode_query: EncodeQuery,
 }
 
 // What makes the calls below sound: `new` is the only constructor, and it never picks functions compiled for
@@ -33,16 +36,22 @@ impl CodeKernels {
                 several: avx512::scan_4,
                 rotate: avx512::rotate,
                 encode: avx512::encode,
+                encode_query: avx512::encode_query,
             },
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => {
-                Self { one: avx2::scan_1, several: avx2::scan_4, rotate: avx2::rotate, encode: avx2::encode }
-            }
+            InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => Self {
+                one: avx2::scan_1,
+                several: avx2::scan_4,
+                rotate: avx2::rotate,
+                encode: avx2::encode,
+                encode_query: avx2::encode_query,
+            },
             _ => Self {
                 one: scalar::scan::<1>,
                 several: scalar::scan::<QUERIES_AT_ONCE>,
                 rotate: rotation::rotate,
                 encode: encode::encode,
+                encode_query: encode::encode_query,
             },
         }
     }
@@ -57,6 +66,12 @@ impl CodeKernels {
     pub(crate) fn encode(&self, zero: &[u8], exact: &[f64], codes: &mut [u8]) -> [f64; 2] {
         // SAFETY: `new` picked a function that this processor supports.
         unsafe { (self.encode)(zero, exact, codes) }
+    }
+
+    /// See [`encode::encode_query`].
+    pub(crate) fn encode_query(&self, exact: &[f64], zero: &[u8], step_min: f64) -> QueryCode {
+        // SAFETY: `new` picked a function that this processor supports.
+        unsafe { (self.encode_query)(exact, zero, step_min) }
     }
 
     /// Scores all rows of the tile for one query.

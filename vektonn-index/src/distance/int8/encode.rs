@@ -1,5 +1,7 @@
 //! From coordinates to codes.
 
+use super::{SHARED_SUM_MAX, WINDOW, Window, fits, pack};
+
 /// 1.5 * 2^52: adding it rounds to an integer, which then stands in the lowest bits. Faster than `round`.
 pub(crate) const ROUND: f64 = 6_755_399_441_055_744.0;
 
@@ -31,4 +33,63 @@ pub(super) fn encode(zero: &[u8], exact: &[f64], codes: &mut [u8]) -> [f64; 2] {
         code(lane, x, zero, out);
     }
     [squares, losses].map(|lanes| lanes.iter().sum())
+}
+
+/// Rounding is to add at most half a unit to each of the four codes that share a 16-bit sum.
+const SHARED_SUM_BEFORE_ROUNDING: f64 = SHARED_SUM_MAX as f64 - 2.0;
+
+/// The codes of a query: coordinate `x` as `round(x / step)`.
+pub(crate) struct QueryCode {
+    pub(crate) code: Box<[Window]>,
+    pub(crate) step: f64,
+    /// The squared norm of the codes.
+    pub(crate) squared_norm: f64,
+    /// The sum of the codes' magnitudes.
+    pub(crate) magnitude: f64,
+    /// The dot product of the codes with the zeros of the rows' codes.
+    pub(crate) of_zeros: f64,
+    /// The sum of the squares of what the codes are off by.
+    pub(crate) lost: f64,
+}
+
+/// Codes a query, whose coordinates are followed by zeros up to whole windows, with the finest step, but not less than
+/// `step_min`, for which the codes are sure to fit.
+///
+/// Compiled for each instruction set, with all additions in a fixed order.
+#[inline(always)]
+pub(super) fn encode_query(exact: &[f64], zero: &[u8], step_min: f64) -> QueryCode {
+    let (windows, _) = exact.as_chunks::<WINDOW>();
+    let largest = windows.iter().map(largest_shared_sum).fold(0.0, f64::max);
+    let step = (largest / SHARED_SUM_BEFORE_ROUNDING).max(step_min);
+    let inverse = 1.0 / step;
+    let mut sums = [[0.0; WINDOW]; 4];
+    let code = windows.iter().zip(zero.chunks(WINDOW)).map(|(window, zero)| {
+        let mut zeros = [0; WINDOW];
+        zeros[..zero.len()].copy_from_slice(zero);
+        let mut codes = [0; WINDOW];
+        for lane in 0..WINDOW {
+            let code = (window[lane] * inverse + ROUND) - ROUND;
+            let lost = window[lane] - code * step;
+            let terms = [code * code, code.abs(), code * f64::from(zeros[lane]), lost * lost];
+            sums.iter_mut().zip(terms).for_each(|(sum, term)| sum[lane] += term);
+            codes[lane] = (code + ROUND).to_bits() as i8;
+        }
+        debug_assert!(fits(&codes), "{window:?}");
+        pack(&codes)
+    });
+    let code = code.collect();
+    let [squared_norm, magnitude, of_zeros, lost] = sums.map(|lanes| lanes.iter().sum());
+    QueryCode { code, step, squared_norm, magnitude, of_zeros, lost }
+}
+
+/// The largest magnitude of the positive, or of the negative, values of a window that share a 16-bit sum (see
+/// [`SHARED`](super::SHARED)).
+#[inline(always)]
+fn largest_shared_sum(window: &[f64; WINDOW]) -> f64 {
+    let [a, b, c, d, e, f, g, h] = *window;
+    let largest = |values: [f64; 4]| {
+        let of_sign = |sign: f64| values.map(|x| (x * sign).max(0.0)).iter().sum::<f64>();
+        of_sign(1.0).max(of_sign(-1.0))
+    };
+    largest([a, b, e, f]).max(largest([c, d, g, h]))
 }

@@ -25,7 +25,7 @@ mod tests;
 mod x86_64;
 
 pub(crate) use dispatch::CodeKernels;
-pub(crate) use encode::ROUND;
+pub(crate) use encode::QueryCode;
 pub(crate) use rotation::Rotation;
 
 /// Rows whose codes lie together.
@@ -48,20 +48,20 @@ pub(crate) struct Line(pub(crate) [u8; GROUP * STEP]);
 pub(crate) type Window = [i32; 2];
 
 /// Packs codes of a query.
-pub(crate) fn pack(codes: &[i8; WINDOW]) -> Window {
+fn pack(codes: &[i8; WINDOW]) -> Window {
     let [a, b, c, d, e, f, g, h] = codes.map(|code| code as u8);
     [i32::from_le_bytes([a, b, c, d]), i32::from_le_bytes([e, f, g, h])]
 }
 
 /// The most that the positive, and that the negative, codes of a query may add up to among the dimensions of a window that
 /// share a 16-bit sum: 255 * 128 < 2^15.
-pub(crate) const SHARED_SUM_MAX: i32 = 128;
+const SHARED_SUM_MAX: i32 = 128;
 
 /// The dimensions of a window that share a 16-bit sum.
-pub(crate) const SHARED: [[usize; 4]; 2] = [[0, 1, 4, 5], [2, 3, 6, 7]];
+const SHARED: [[usize; 4]; 2] = [[0, 1, 4, 5], [2, 3, 6, 7]];
 
 /// Whether no 16-bit sum can overflow, whatever the codes of the rows.
-pub(crate) fn fits(window: &[i8; WINDOW]) -> bool {
+fn fits(window: &[i8; WINDOW]) -> bool {
     SHARED.iter().all(|shared| {
         let of_sign = |sign: i32| shared.iter().map(|&i| (i32::from(window[i]) * sign).max(0)).sum::<i32>();
         of_sign(1) <= SHARED_SUM_MAX && of_sign(-1) <= SHARED_SUM_MAX

@@ -40,6 +40,16 @@ macro_rules! scans {
             super::super::encode::encode(zero, exact, codes)
         }
 
+        /// Codes a query.
+        #[target_feature(enable = $features)]
+        pub(in crate::distance::int8) fn encode_query(
+            exact: &[f64],
+            zero: &[u8],
+            step_min: f64,
+        ) -> QueryCode {
+            super::super::encode::encode_query(exact, zero, step_min)
+        }
+
         #[inline]
         #[target_feature(enable = $features)]
         fn scan<const Q: usize, const G: usize>(
@@ -98,7 +108,7 @@ macro_rules! scans {
 }
 
 pub(super) mod avx2 {
-    use crate::distance::int8::{GROUP, Line, Probe, Rotation, Scores, Tile, Window};
+    use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
     use std::arch::x86_64::*;
 
     const WIDTH: usize = 8;
@@ -160,7 +170,7 @@ pub(super) mod avx2 {
 }
 
 pub(super) mod avx512 {
-    use crate::distance::int8::{GROUP, Line, Probe, Rotation, Scores, Tile, Window};
+    use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
     use std::arch::x86_64::*;
 
     type Sums = __m512i;
