@@ -332,7 +332,7 @@ impl<Id: Ord + Hash, Payload> View<'_, Id, Payload> {
         self.at().into_hits()
     }
 
-    fn at(&self) -> At<'_, Id, Payload> {
+    pub(crate) fn at(&self) -> At<'_, Id, Payload> {
         self.store.at(&self.pin)
     }
 }
@@ -403,7 +403,7 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
         Ok(self.hits(nearest))
     }
 
-    fn search_many(
+    pub(crate) fn search_many(
         &self,
         queries: &[Query<'_>],
         options: &SearchOptions,

@@ -24,6 +24,8 @@
 //! Feature `serde`: results can be serialized.
 
 mod collector;
+#[cfg(all(test, not(loom)))]
+mod conformance;
 mod distance;
 mod flat;
 mod hnsw;
