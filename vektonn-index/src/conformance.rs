@@ -295,7 +295,7 @@ macro_rules! conformance {
             use super::*;
 
             const KIND: Kind = Kind {
-                spec: IndexSpec { kind: VectorKind::$kind, metric: Metric::$metric, dimension: DIMENSION, hnsw: None },
+                spec: IndexSpec { kind: VectorKind::$kind, metric: Metric::$metric, dimension: DIMENSION },
                 points: $points,
             };
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use crate::kafka::{Cluster, ClusterOptions};
-use crate::shell::{apt_install, cargo, command, root, run, succeeds, target_dir};
+use crate::shell::{apt_install, capture, cargo, command, root, run, succeeds, target_dir};
 
 /// All features but `tls`.
 pub(crate) const FEATURES: &str = "vektonn-index/serde,vektonn-kafka/kafka";
@@ -87,4 +87,59 @@ pub(crate) fn loom() -> Result<()> {
             std::env::var("LOOM_MAX_PREEMPTIONS").as_deref().unwrap_or(LOOM_PREEMPTIONS_MAX),
         )
         .env("CARGO_TARGET_DIR", target_dir().join("loom")))
+}
+
+/// What the emulated tests need on Debian: a compiler whose standard library exists for AArch64 too, a linker, an emulator.
+const AARCH64_PACKAGES: [&str; 5] =
+    ["rustc-web", "libstd-rust-web-dev:arm64", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user"];
+const AARCH64: &str = "aarch64-unknown-linux-gnu";
+/// Emulation takes some twenty times as long, and the property tests have run natively.
+const EMULATED_CASES: &str = "16";
+
+/// The kernels' and indexes' tests for AArch64, emulated: for answers, not for speed.
+pub(crate) fn aarch64() -> Result<()> {
+    if cfg!(target_arch = "aarch64") {
+        println!("    this is an AArch64 machine: the other tests were run with NEON already");
+        return Ok(());
+    }
+    if !has_aarch64_tools() {
+        if succeeds(command("dpkg").arg("--version")) {
+            run(command("dpkg").args(["--add-architecture", "arm64"]))?;
+        }
+        AARCH64_PACKAGES.into_iter().try_for_each(apt_install)?;
+    }
+    // No `-L` for qemu: with two C libraries threads hang.
+    run(cargo()
+        .args(["test", "--package", "vektonn-index", "--lib", "--target", AARCH64])
+        .env("RUSTC", "/usr/bin/rustc")
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", "aarch64-linux-gnu-gcc")
+        .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", "qemu-aarch64 -cpu max")
+        .env("PROPTEST_CASES", EMULATED_CASES)
+        .env("CARGO_TARGET_DIR", target_dir().join("aarch64-emulated")))
+}
+
+fn has_aarch64_tools() -> bool {
+    let libraries =
+        capture(command("/usr/bin/rustc").args(["--print", "target-libdir", "--target", AARCH64]));
+    libraries.is_ok_and(|path| std::path::Path::new(path.trim()).is_dir())
+        && ["aarch64-linux-gnu-gcc", "qemu-aarch64"]
+            .into_iter()
+            .all(|program| succeeds(command(program).arg("--version")))
+}
+
+/// AddressSanitizer over the tests of the unsafe modules. It needs a nightly compiler; without one the step is left out, aloud.
+pub(crate) fn address_sanitizer() -> Result<()> {
+    if !succeeds(command("rustc").args(["+nightly", "--version"])) {
+        println!("    SKIPPED: no nightly compiler here (rustup toolchain install nightly)");
+        return Ok(());
+    }
+    let host = capture(command("rustc").args(["+nightly", "--print", "host-tuple"]))?;
+    // The proxy that rustup installs: the `cargo` that runs this is that of one toolchain.
+    run(command("cargo")
+        .args(["+nightly", "test", "--package", "vektonn-index", "--lib", "--target", host.trim()])
+        .args(["--", "distance", "flat", "store"])
+        .env("RUSTFLAGS", "-Zsanitizer=address")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .env_remove("CARGO")
+        .env("CARGO_TARGET_DIR", target_dir().join("address-sanitizer")))
 }

@@ -44,6 +44,10 @@ enum Step {
     Tls,
     /// Loom explores the interleavings of the vector store.
     Loom,
+    /// The index's tests for AArch64, emulated.
+    Aarch64,
+    /// AddressSanitizer on the tests of the modules with unsafe code.
+    AddressSanitizer,
     /// The published Python client works unchanged.
     Python,
     /// The demo runs from start to end.
@@ -84,6 +88,8 @@ impl Step {
             Self::Kafka => checks::kafka_tests(),
             Self::Tls => checks::tls(),
             Self::Loom => checks::loom(),
+            Self::Aarch64 => checks::aarch64(),
+            Self::AddressSanitizer => checks::address_sanitizer(),
             Self::Python => python::run(&binary::build(profile)?),
             Self::Demo => demo::run(&binary::build(profile)?),
             Self::Crash => crash::cycles(&binary::build(profile)?, CRASH_CYCLES, None),

@@ -1,6 +1,8 @@
 //! Which instruction set runs: chosen once per index, then called through function pointers.
 #![allow(unsafe_code, reason = "calls code compiled for the detected instruction set")]
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::neon;
 use super::scalar;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{avx2, avx512};
@@ -19,13 +21,17 @@ pub enum InstructionSet {
     Avx2,
     /// AVX-512F, x86-64.
     Avx512,
+    /// NEON, AArch64.
+    Neon,
+    /// NEON with the dot product instructions (FEAT_DotProd), AArch64.
+    NeonDotprod,
 }
 
 /// Why the instruction set asked for by `VEKTONN_INSTRUCTION_SET` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstructionSetError {
     /// The value is none of the names.
-    #[error("{VARIABLE} must be one of scalar, avx2, avx512, but is {value:?}")]
+    #[error("{VARIABLE} must be one of scalar, avx2, avx512, neon, neon-dotprod, but is {value:?}")]
     Unknown {
         /// What stands in the variable.
         value: OsString,
@@ -44,7 +50,7 @@ pub enum InstructionSetError {
 
 impl InstructionSet {
     /// Every instruction set, best first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Scalar];
+    pub const ALL: [Self; 5] = [Self::Avx512, Self::Avx2, Self::NeonDotprod, Self::Neon, Self::Scalar];
 
     /// The one to use on this processor: the best supported, or what `VEKTONN_INSTRUCTION_SET` says.
     ///
@@ -66,8 +72,14 @@ impl InstructionSet {
             // The AVX-512 kernels end in a 256-bit step that needs AVX2.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => has_avx2() && std::is_x86_feature_detected!("avx512f"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Avx2 | Self::Avx512 => false,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => {
+                Self::Neon.is_supported() && std::arch::is_aarch64_feature_detected!("dotprod")
+            }
+            // Those of other architectures.
+            _ => false,
         }
     }
 
@@ -92,6 +104,8 @@ impl InstructionSet {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Neon => "neon",
+            Self::NeonDotprod => "neon-dotprod",
         }
     }
 }
@@ -133,6 +147,10 @@ impl DenseKernels {
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 if instruction_set.is_supported() => {
                 Self { instruction_set, dot_many: avx2::dot_many, l2_many: avx2::l2_many }
+            }
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon | InstructionSet::NeonDotprod if instruction_set.is_supported() => {
+                Self { instruction_set, dot_many: neon::dot_many, l2_many: neon::l2_many }
             }
             _ => Self {
                 instruction_set: InstructionSet::Scalar,
@@ -191,7 +209,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told() {
         let error = InstructionSet::wanted(OsStr::new("AVX2")).map_err(|error| error.to_string());
-        let text = "VEKTONN_INSTRUCTION_SET must be one of scalar, avx2, avx512, but is \"AVX2\"";
+        let text = "VEKTONN_INSTRUCTION_SET must be one of scalar, avx2, avx512, neon, neon-dotprod, but is \"AVX2\"";
         assert_eq!(error, Err(text.to_owned()));
     }
 

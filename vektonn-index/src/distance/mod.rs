@@ -18,12 +18,16 @@
 //! files per architecture follow it. The one freedom is in the bits of a NaN (when sums overflow both ways);
 //! the final distance does not show them.
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code, reason = "vector loads from slices")]
+mod aarch64;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod blocked;
 mod dispatch;
 pub(crate) mod int8;
 mod prefetch;
 pub(crate) mod row_codes;
+mod prefetch;
 mod scalar;
 pub(crate) mod sparse;
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! Which instruction set scans codes: chosen once per index, as for the dense kernels.
 #![allow(unsafe_code, reason = "calls code compiled for the detected instruction set")]
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::dotprod;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{avx2, avx512};
 use super::{Probe, QUERIES_AT_ONCE, QueryCode, Rotation, Scores, Tile, encode, rotation, scalar};
@@ -45,6 +47,14 @@ impl CodeKernels {
                 rotate: avx2::rotate,
                 encode: avx2::encode,
                 encode_query: avx2::encode_query,
+            },
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::NeonDotprod if instruction_set.is_supported() => Self {
+                one: dotprod::scan_1,
+                several: dotprod::scan_4,
+                rotate: dotprod::rotate,
+                encode: dotprod::encode,
+                encode_query: dotprod::encode_query,
             },
             _ => Self {
                 one: scalar::scan::<1>,

@@ -14,10 +14,15 @@
 //! All instruction sets give the same bits: the dot products are exact, and the score is made of them by the same single
 //! roundings. `scalar` is the definition.
 
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code, reason = "vector loads from and stores to slices, an instruction without intrinsic")]
+mod aarch64;
 mod dispatch;
 mod encode;
 mod rotation;
 mod scalar;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod scans;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
