@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vektonn_core::{Metric, SparseVector, StoredVector, VectorError, VectorKind};
+use vektonn_core::{HnswParams, Metric, SparseVector, StoredVector, VectorError, VectorKind};
 
 use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::IndexSpec;
@@ -290,12 +290,17 @@ fn not_finite(checked: &mut Checked) {
 
 /// One test for each case and kind.
 macro_rules! conformance {
-    ($($name:ident: $kind:ident $metric:ident, $points:literal points;)*) => {$(
+    ($($name:ident: $kind:ident $metric:ident, $hnsw:expr, $points:literal points;)*) => {$(
         mod $name {
             use super::*;
 
             const KIND: Kind = Kind {
-                spec: IndexSpec { kind: VectorKind::$kind, metric: Metric::$metric, dimension: DIMENSION },
+                spec: IndexSpec {
+                    kind: VectorKind::$kind,
+                    metric: Metric::$metric,
+                    dimension: DIMENSION,
+                    hnsw: $hnsw,
+                },
                 points: $points,
             };
 
@@ -311,15 +316,18 @@ macro_rules! conformance {
     )*};
 }
 
-// Dense indexes of 4,096 points and more search by codes.
+// Dense indexes of 4,096 points and more search by codes. The graph is exact while it has few points.
 conformance! {
-    flat_l2: Dense L2, 0 points;
-    flat_inner_product: Dense InnerProduct, 0 points;
-    flat_cosine: Dense Cosine, 0 points;
-    coded_l2: Dense L2, 5000 points;
-    coded_inner_product: Dense InnerProduct, 5000 points;
-    coded_cosine: Dense Cosine, 5000 points;
-    inverted_inner_product: Sparse InnerProduct, 0 points;
-    inverted_cosine: Sparse Cosine, 0 points;
-    inverted_jaccard: Sparse JaccardBinary, 0 points;
+    flat_l2: Dense L2, None, 0 points;
+    flat_inner_product: Dense InnerProduct, None, 0 points;
+    flat_cosine: Dense Cosine, None, 0 points;
+    coded_l2: Dense L2, None, 5000 points;
+    coded_inner_product: Dense InnerProduct, None, 5000 points;
+    coded_cosine: Dense Cosine, None, 5000 points;
+    hnsw_l2: Dense L2, Some(HnswParams::default()), 0 points;
+    hnsw_inner_product: Dense InnerProduct, Some(HnswParams::default()), 0 points;
+    hnsw_cosine: Dense Cosine, Some(HnswParams::default()), 0 points;
+    inverted_inner_product: Sparse InnerProduct, None, 0 points;
+    inverted_cosine: Sparse Cosine, None, 0 points;
+    inverted_jaccard: Sparse JaccardBinary, None, 0 points;
 }

@@ -25,9 +25,7 @@ mod aarch64;
 mod blocked;
 mod dispatch;
 pub(crate) mod int8;
-mod prefetch;
 pub(crate) mod row_codes;
-mod prefetch;
 mod scalar;
 pub(crate) mod sparse;
 #[cfg(test)]
@@ -38,7 +36,6 @@ mod x86_64;
 
 pub(crate) use dispatch::DenseKernels;
 pub use dispatch::{InstructionSet, InstructionSetError};
-pub(crate) use prefetch::prefetch;
 
 /// Number of partial sums in the canonical summation.
 pub(crate) const LANES: usize = 16;

@@ -8,7 +8,7 @@ use super::ranges::Ranges;
 use super::{DenseQuery, FlatIndex};
 use crate::collector::Collector;
 use crate::distance::int8::{GROUP, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
-use crate::distance::prefetch;
+use crate::distance::row_codes::prefetch;
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::Reader;
 
@@ -18,6 +18,8 @@ const TILE_BYTES: usize = 128 * 1024;
 const SEED_GROUPS: usize = TILE_GROUPS_MAX;
 /// So many rows are fetched from memory at a time, at most, before they are compared.
 const PENDING_MAX: usize = 32;
+/// Coordinates of a row that are asked for; by then the processor reads on by itself.
+const FETCHED_MAX: usize = 256;
 /// Ranges whose coded queries a search keeps.
 const RANGES_KEPT: usize = 16;
 /// A search that had to compare more than one in so many rows itself does not look at codes for a while.
@@ -216,7 +218,7 @@ impl<T> FlatIndex<T> {
         search: &mut Search<'s, F>,
     ) {
         if let Some(row) = reader.row(slot) {
-            prefetch(row);
+            prefetch(&row[..row.len().min(FETCHED_MAX)]);
             search.pending.push((slot, row, score));
             if search.pending.len() == PENDING_MAX {
                 self.compare_pending(search);
