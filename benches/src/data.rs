@@ -79,6 +79,7 @@ impl Points {
             query_vectors: vec![self.vector(row)],
             k,
             ef_search: None,
+            approximation: None,
             retrieve_vectors: false,
         }
     }

@@ -322,7 +322,7 @@ impl Algorithm {
         self.hnsw
     }
 
-    /// Whether a search may miss some of the nearest neighbours to be faster.
+    /// Whether a search that asks for nothing else may miss some of the nearest neighbours to be faster.
     pub fn is_approximate(&self) -> bool {
         self.approximate
     }

@@ -14,6 +14,7 @@ use crate::{Attribute, StoredVector, Vector};
 ///     query_vectors: vec![Vector::dense([0.5, -1.0])],
 ///     k: 10,
 ///     ef_search: None,
+///     approximation: None,
 ///     retrieve_vectors: true,
 /// };
 /// assert_eq!(query.query_vectors.len(), 1);
@@ -28,6 +29,9 @@ pub struct SearchQuery {
     pub k: usize,
     /// How many candidates an approximate index keeps (`ef`), instead of what it was configured with.
     pub ef_search: Option<usize>,
+    /// Which share of a query's weight a search of a sparse index looks for, instead of what its index was configured with:
+    /// above 0, and exact from 1 on.
+    pub approximation: Option<f32>,
     /// Whether the found data points carry their vectors.
     pub retrieve_vectors: bool,
 }

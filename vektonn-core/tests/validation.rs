@@ -226,6 +226,7 @@ fn query() -> InputSearchQuery {
         query_vectors: vec![dense(&[0.0; 3])],
         k: 5,
         ef_search: None,
+        approximation: None,
         retrieve_vectors: None,
     }
 }
@@ -242,6 +243,7 @@ fn a_good_search() {
     let input = InputSearchQuery {
         split_filter: Some(filter),
         ef_search: Some(50),
+        approximation: Some(0.7),
         retrieve_vectors: Some(false),
         ..query()
     };
@@ -250,6 +252,7 @@ fn a_good_search() {
         query_vectors: vec![Vector::dense([0.0; 3])],
         k: 5,
         ef_search: Some(50),
+        approximation: Some(0.7),
         retrieve_vectors: false,
     };
     assert_eq!(validate_search(&index(false, "[b, A]"), input), Ok(expected));
@@ -259,6 +262,11 @@ fn a_good_search() {
     let no_candidates = InputSearchQuery { ef_search: Some(0), ..query() };
     let messages = validate_search(&index(false, "[]"), no_candidates).unwrap_err();
     assert_eq!(messages, ["EfSearch must be positive"]);
+    for share in [0.0, -0.5, 1.1, f64::NAN] {
+        let no_share = InputSearchQuery { approximation: Some(share), ..query() };
+        let messages = validate_search(&index(false, "[]"), no_share).unwrap_err();
+        assert_eq!(messages, ["Approximation must be above 0 and at most 1"], "{share}");
+    }
     assert_eq!(of_filter(vec![]), [""; 0]);
     assert_eq!(of_filter(vec![InputAttribute::new("b", 1)]), [""; 0]);
 }

@@ -26,6 +26,9 @@ pub struct IndexSpec {
     pub dimension: usize,
     /// Dense vectors are searched approximately, through a graph with these parameters. Nothing: exactly.
     pub hnsw: Option<HnswParams>,
+    /// Sparse vectors are searched approximately, with a share of 0.7, unless a search asks for another
+    /// [`approximation`](SearchOptions::approximation).
+    pub approximate: bool,
 }
 
 /// No index can be made from this.
@@ -40,6 +43,9 @@ pub enum SpecError {
     /// There are no graphs of sparse vectors.
     #[error("a graph is for dense vectors only")]
     GraphOfSparse,
+    /// Dense vectors are searched approximately through a graph, or exactly.
+    #[error("posting lists are for sparse vectors only: an approximate index of dense ones needs a graph")]
+    ListsOfDense,
     /// There is no graph of such parameters.
     #[error("a graph needs M from 2 to {LINKS_MAX} and ef of at least 1, got {0:?}")]
     GraphParams(HnswParams),
@@ -64,6 +70,7 @@ impl IndexSpec {
                 Err(SpecError::JaccardOfDense)
             }
             Self { kind: VectorKind::Sparse, hnsw: Some(_), .. } => Err(SpecError::GraphOfSparse),
+            Self { kind: VectorKind::Dense, approximate: true, .. } => Err(SpecError::ListsOfDense),
             Self { hnsw: Some(params), .. } if !is_possible(params) => Err(SpecError::GraphParams(params)),
             _ => Ok(DenseKernels::new(InstructionSet::detect()?)),
         }
@@ -112,7 +119,8 @@ impl<T> VectorIndex<T> {
                 }
             },
             VectorKind::Sparse => {
-                Self::Inverted(InvertedIndex::new(spec.metric, kernels.instruction_set(), timeline))
+                let instruction_set = kernels.instruction_set();
+                Self::Inverted(InvertedIndex::new(spec.metric, spec.approximate, instruction_set, timeline))
             }
         }
     }

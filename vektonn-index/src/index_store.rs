@@ -108,7 +108,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`] if the metric is for sparse vectors only or the dimension is 0.
     pub fn dense(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Dense, metric, dimension, hnsw: None })
+        Self::new(IndexSpec { kind: VectorKind::Dense, metric, dimension, hnsw: None, approximate: false })
     }
 
     /// An empty store of dense vectors that is searched approximately, through a graph, once it holds some thousand.
@@ -126,7 +126,13 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`] if the metric is for sparse vectors only, the dimension is 0, or the parameters are out of range.
     pub fn hnsw(metric: Metric, dimension: usize, params: HnswParams) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Dense, metric, dimension, hnsw: Some(params) })
+        Self::new(IndexSpec {
+            kind: VectorKind::Dense,
+            metric,
+            dimension,
+            hnsw: Some(params),
+            approximate: false,
+        })
     }
 
     /// An empty store of sparse vectors with indices below `dimension`.
@@ -134,7 +140,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`] if the dimension is 0.
     pub fn sparse(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Sparse, metric, dimension, hnsw: None })
+        Self::new(IndexSpec { kind: VectorKind::Sparse, metric, dimension, hnsw: None, approximate: false })
     }
 
     /// An empty store.

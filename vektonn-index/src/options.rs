@@ -15,8 +15,8 @@ pub struct SearchOptions {
     pub ef_search: Option<usize>,
     /// When to give up.
     pub deadline: Option<Instant>,
-    /// Sparse indexes only: which share of the query's weight to look for in posting lists. Exact if there is none, or
-    /// if it is not below 1. See [`SearchOptions::approximation`].
+    /// Sparse indexes only: which share of the query's weight to look for in posting lists. If there is none, the search is
+    /// exact, unless its index was made to be approximate. See [`SearchOptions::approximation`].
     pub approximation: Option<f32>,
 }
 

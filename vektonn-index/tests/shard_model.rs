@@ -138,6 +138,7 @@ fn agree(algorithm: &str, sparse: bool, steps: Vec<Step>) -> Result<(), TestCase
                     query_vectors: vec![vector(sparse, &query); 2],
                     k,
                     ef_search: None,
+                    approximation: None,
                     retrieve_vectors: true,
                 };
                 let found = shard.search(&search, None).unwrap();

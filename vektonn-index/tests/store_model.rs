@@ -73,7 +73,9 @@ fn naive_distance(metric: Metric, a: &[f64], b: &[f64]) -> f64 {
 
 /// Applies the steps to a store and to the model, and compares every search.
 fn agree(kind: VectorKind, metric: Metric, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let store = IndexStore::new(IndexSpec { kind, metric, dimension: DIMENSION, hnsw: None }).unwrap();
+    let store =
+        IndexStore::new(IndexSpec { kind, metric, dimension: DIMENSION, hnsw: None, approximate: false })
+            .unwrap();
     let mut model = Model::new();
     let mut version = 0;
     for step in steps {

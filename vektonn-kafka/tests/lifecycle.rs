@@ -67,6 +67,7 @@ fn content(shard: &Shard) -> BTreeMap<i64, f32> {
         query_vectors,
         k: 1_000_000,
         ef_search: None,
+        approximation: None,
         retrieve_vectors: true,
     };
     let found = shard.search(&query, None).unwrap().remove(0);

@@ -216,9 +216,6 @@ fn warn(file: &Path, meta: &IndexMeta) {
     for warning in meta.warnings() {
         tracing::warn!(file = %file.display(), "{warning}");
     }
-    if meta.algorithm().is_approximate() {
-        tracing::warn!(file = %file.display(), algorithm = %meta.algorithm(), "this version searches exactly");
-    }
 }
 
 /// The files `<name>/<version>.yaml` (or `.yml`) below a directory, by name and version. None if there is no such

@@ -22,7 +22,14 @@ const ERROR_BODY_CHARS_MAX: usize = 500;
 
 /// A query for the `k` nearest data points of each vector in all splits, without their vectors.
 pub(crate) fn nearest(query_vectors: Vec<Vector>, k: usize) -> SearchQuery {
-    SearchQuery { split_filter: Vec::new(), query_vectors, k, ef_search: None, retrieve_vectors: false }
+    SearchQuery {
+        split_filter: Vec::new(),
+        query_vectors,
+        k,
+        ef_search: None,
+        approximation: None,
+        retrieve_vectors: false,
+    }
 }
 
 /// The value of an attribute as text; empty if the point has no such attribute.

@@ -24,6 +24,8 @@ pub struct InputSearchQuery {
     pub k: i64,
     /// How many candidates an approximate index keeps. Absent: as it was configured.
     pub ef_search: Option<i64>,
+    /// Which share of a query's weight a search of a sparse index looks for, at most 1. Absent: as it was configured.
+    pub approximation: Option<f64>,
     /// Whether the found data points carry their vectors. Absent: they do.
     pub retrieve_vectors: Option<bool>,
 }
@@ -31,8 +33,8 @@ pub struct InputSearchQuery {
 /// The search of an index that the input is, or everything that is wrong with it.
 ///
 /// # Errors
-/// The messages, in this order: `k` that is not positive, then `ef_search`, no query vectors, the first fault of the split filter, the
-/// first fault of a query vector. A coordinate that is not finite in f32 is a fault that the published system does
+/// The messages, in this order: `k` that is not positive, then `ef_search`, `approximation`, no query vectors, the first fault of the split
+/// filter, the first fault of a query vector. A coordinate that is not finite in f32 is a fault that the published system does
 /// not know; it is told only if no query vector has another one.
 ///
 /// ```
@@ -66,6 +68,10 @@ pub fn validate_search(meta: &IndexMeta, input: InputSearchQuery) -> Result<Sear
     if ef_search == Some(0) {
         messages.push("EfSearch must be positive".to_owned());
     }
+    let approximation = input.approximation.map(|share| share as f32);
+    if approximation.is_some_and(|share| !(share > 0.0 && share <= 1.0)) {
+        messages.push("Approximation must be above 0 and at most 1".to_owned());
+    }
     if input.query_vectors.is_empty() {
         messages.push("At least one query vector is required".to_owned());
     }
@@ -75,7 +81,7 @@ pub fn validate_search(meta: &IndexMeta, input: InputSearchQuery) -> Result<Sear
     match (split_filter, first_bad_vector) {
         (Ok(split_filter), Ok(())) if messages.is_empty() => {
             let retrieve_vectors = input.retrieve_vectors.unwrap_or(true);
-            Ok(SearchQuery { split_filter, query_vectors, k, ef_search, retrieve_vectors })
+            Ok(SearchQuery { split_filter, query_vectors, k, ef_search, approximation, retrieve_vectors })
         }
         (split_filter, vectors) => {
             messages.extend(split_filter.err());

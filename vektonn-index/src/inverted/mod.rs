@@ -39,10 +39,15 @@ const ROWS_PER_DEADLINE_CHECK: u32 = 4096;
 /// Sums exclude little if more than one in so many rows is asked for.
 const ROWS_PER_NEIGHBOUR_MIN: usize = 8;
 
+/// The share of approximate indexes: it finds most neighbours in text.
+const APPROXIMATION: f32 = 0.7;
+
 /// Sparse rows with windows. `T` is what the owner keeps with each row.
 pub(crate) struct InvertedIndex<T> {
     metric: Metric,
     kernels: SparseKernels,
+    /// For searches that ask for none.
+    approximation: Option<f32>,
     slots: Slots<T, SparseRow>,
     windows: Windows,
     /// Bytes on the heap of all live rows.
@@ -50,9 +55,16 @@ pub(crate) struct InvertedIndex<T> {
 }
 
 impl<T> InvertedIndex<T> {
-    pub(crate) fn new(metric: Metric, instruction_set: InstructionSet, timeline: Arc<Timeline>) -> Self {
+    /// An empty index, whose searches are approximate unless they ask to be exact, or the reverse.
+    pub(crate) fn new(
+        metric: Metric,
+        approximate: bool,
+        instruction_set: InstructionSet,
+        timeline: Arc<Timeline>,
+    ) -> Self {
         Self {
             metric,
+            approximation: approximate.then_some(APPROXIMATION),
             kernels: SparseKernels::new(instruction_set),
             slots: Slots::new(timeline, 1),
             windows: Windows::new(metric),

@@ -63,7 +63,7 @@ impl<T> InvertedIndex<T> {
         let layout = self.windows.layout();
         // It is not put back if the search ends early, with sums that are not zero.
         let mut scratch = SCRATCH.take().unwrap_or_else(Scratch::new);
-        let share = options.approximation.filter(|&share| share < 1.0);
+        let share = options.approximation.or(self.approximation).filter(|&share| share < 1.0);
         let candidates = match share {
             Some(share) => self.candidates(reader, &layout, &weights, share, options, &mut scratch)?,
             None => Vec::new(),

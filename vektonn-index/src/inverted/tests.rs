@@ -181,7 +181,7 @@ type Changes = Vec<(u32, Option<Vec<(u32, f32)>>)>;
 impl Model {
     fn new(metric: Metric, instruction_set: InstructionSet) -> Self {
         let timeline = Arc::new(Timeline::new());
-        let index = InvertedIndex::new(metric, instruction_set, Arc::clone(&timeline));
+        let index = InvertedIndex::new(metric, false, instruction_set, Arc::clone(&timeline));
         Self { index, timeline, live: BTreeMap::new() }
     }
 
@@ -403,6 +403,26 @@ fn windows_of_every_level() {
             assert!(points < 1000, "{:?}", model.window_sizes());
         }
     }
+}
+
+#[test]
+fn an_approximate_index_is_searched_with_its_share_unless_asked_otherwise() {
+    let mut vectors = Vectors(3);
+    let mut model = Model::new(Metric::Cosine, InstructionSet::detect().unwrap());
+    let points: Changes = (0..10_000).map(|id| (id, Some(vectors.next(5000.0)))).collect();
+    points.chunks(1000).for_each(|points| model.apply(&points.to_vec()));
+    let mut differ = 0;
+    for _ in 0..20 {
+        let query = sparse(&vectors.next(5000.0));
+        let at_its_share = model.approximate(&query, 10, APPROXIMATION);
+        model.index.approximation = Some(APPROXIMATION);
+        let [by_default, exact] = model.search(&model.timeline.pin(), &query, 10);
+        assert_eq!(by_default, at_its_share);
+        assert_eq!(model.approximate(&query, 10, 1.0), exact);
+        model.index.approximation = None;
+        differ += usize::from(by_default != exact);
+    }
+    assert!(differ > 0, "the share of the index counts");
 }
 
 #[test]

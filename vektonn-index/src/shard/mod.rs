@@ -154,6 +154,7 @@ impl Shard {
             metric: algorithm.metric(),
             dimension: meta.data_source().dimension(),
             hnsw: algorithm.hnsw(),
+            approximate: algorithm.is_approximate() && algorithm.hnsw().is_none(),
         };
         let kernels =
             spec.kernels().map_err(|source| ShardError::Spec { index: meta.id().to_string(), source })?;
@@ -270,6 +271,7 @@ impl Shard {
     ) -> Result<Vec<Vec<FoundDataPoint>>, SearchError> {
         let mut options = SearchOptions::new(query.k);
         options.ef_search = query.ef_search;
+        options.approximation = query.approximation;
         options.deadline = deadline;
         options.check_deadline()?;
         let pin = self.timeline.pin();

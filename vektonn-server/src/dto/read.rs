@@ -84,6 +84,7 @@ member_names!(SearchMember {
     QueryVectors = "queryVectors",
     K = "k",
     EfSearch = "efSearch",
+    Approximation = "approximation",
     RetrieveVectors = "retrieveVectors",
 });
 
@@ -92,6 +93,7 @@ read_object!(InputSearchQuery, SearchMember, "a search query", |query, map| {
     QueryVectors => query.query_vectors = list(&mut map)?.unwrap_or_default(),
     K => query.k = optional::<Number<i64>, A>(&mut map)?.map_or(0, |Number(k)| k),
     EfSearch => query.ef_search = optional::<Number<i64>, A>(&mut map)?.map(|Number(ef)| ef),
+    Approximation => query.approximation = optional::<Number<f64>, A>(&mut map)?.map(|Number(share)| share),
     RetrieveVectors => query.retrieve_vectors = optional(&mut map)?,
 });
 
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn names_in_any_case_and_order_numbers_as_strings_nulls_and_unknown_members() {
         let query = parse_search(
-            br#"{"K": "7", "EFSEARCH": "40", "unknown": {"a": [1]}, "QUERYVECTORS": [
+            br#"{"K": "7", "EFSEARCH": "40", "Approximation": "0.7", "unknown": {"a": [1]}, "QUERYVECTORS": [
                 {"CoordinateIndices": ["3", 1], "coordinates": ["0.5", -1, 2.5e3], "isSparse": true},
                 {"coordinates": [1], "coordinateIndices": null}],
                 "splitFilter": [{"value": {"Int64": "-4", "string": null}, "KEY": "a"}], "retrieveVectors": null}"#,
@@ -249,6 +251,7 @@ mod tests {
         let expected = InputSearchQuery {
             k: 7,
             ef_search: Some(40),
+            approximation: Some(0.7),
             query_vectors: vec![
                 InputVector {
                     is_sparse: true,

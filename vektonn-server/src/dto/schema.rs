@@ -104,6 +104,10 @@ pub(crate) struct SearchQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i32>, minimum = 1)]
     pub(crate) ef_search: Option<usize>,
+    /// Which share of a query's weight a search of a sparse index looks for, above 0 and at most 1: less is faster and finds
+    /// fewer of the nearest, 1 is exact. If absent, an index with `Approximate` looks for 0.7, any other one for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approximation: Option<f32>,
     /// Whether found data points carry their vectors; true if absent.
     #[schema(value_type = Option<bool>)]
     pub(crate) retrieve_vectors: bool,
@@ -133,7 +137,7 @@ pub(crate) struct FoundDataPoint {
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ShardInfo {
-    /// The algorithm with its parameters. Approximate ones are searched exactly in this version.
+    /// The algorithm with its parameters.
     pub(crate) index_algorithm: String,
     /// `DenseVectorDto` or `SparseVectorDto`.
     pub(crate) vector_type: String,
@@ -164,7 +168,7 @@ pub(crate) struct IndexItem {
     pub(crate) data_source_name: String,
     pub(crate) data_source_version: String,
     pub(crate) index_algorithm: String,
-    /// Whether searches compare every point, whatever the algorithm would allow.
+    /// Whether searches that ask for nothing else find exactly the nearest points.
     pub(crate) searches_exactly: bool,
     pub(crate) id_attributes: Vec<String>,
     pub(crate) split_attributes: Vec<String>,

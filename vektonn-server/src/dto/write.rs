@@ -18,13 +18,15 @@ impl From<core::DataPoint> for InputDataPoint {
 }
 
 impl From<core::SearchQuery> for SearchQuery {
-    /// As the published API asks its shards, which do not know `efSearch`: it is sent only if it was asked for.
+    /// As the published API asks its shards, which do not know `efSearch` and `approximation`: they are sent only if they were
+    /// asked for.
     fn from(query: core::SearchQuery) -> Self {
         Self {
             split_filter: Some(query.split_filter.into_iter().map(Attribute::from).collect()),
             query_vectors: query.query_vectors.into_iter().map(Vector::from).collect(),
             k: query.k,
             ef_search: query.ef_search,
+            approximation: query.approximation,
             retrieve_vectors: query.retrieve_vectors,
         }
     }

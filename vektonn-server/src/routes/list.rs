@@ -96,7 +96,7 @@ fn index_item(index: &ServedIndex, remote: Vec<ShardItem>) -> IndexItem {
         data_source_name: meta.data_source().id().name.clone(),
         data_source_version: meta.data_source().id().version.clone(),
         index_algorithm: meta.algorithm().to_string(),
-        searches_exactly: true,
+        searches_exactly: !meta.algorithm().is_approximate(),
         id_attributes: meta.index_id_keys().to_vec(),
         split_attributes: meta.split_attributes().to_vec(),
         shards: index.followers().map(|follower| shard_item(follower)).chain(remote).collect(),

@@ -130,6 +130,7 @@ pub(crate) async fn probe(
         query_vectors: vec![zero],
         k,
         ef_search: None,
+        approximation: None,
         retrieve_vectors: true,
     };
     let first = |results: &[SearchResult]| serde_json::to_vec(&results.first());
