@@ -319,7 +319,8 @@ macro_rules! conformance {
     )*};
 }
 
-// Dense indexes of 4,096 points and more search by codes. The graph is exact while it has few points.
+// Dense indexes of 4,096 points and more search by codes, and sparse ones of some hundreds by windows of lists. The graph is
+// exact while it has few points.
 conformance! {
     flat_l2: Dense L2, None, 0 points;
     flat_inner_product: Dense InnerProduct, None, 0 points;
@@ -333,4 +334,7 @@ conformance! {
     inverted_inner_product: Sparse InnerProduct, None, 0 points;
     inverted_cosine: Sparse Cosine, None, 0 points;
     inverted_jaccard: Sparse JaccardBinary, None, 0 points;
+    windows_inner_product: Sparse InnerProduct, None, 5000 points;
+    windows_cosine: Sparse Cosine, None, 5000 points;
+    windows_jaccard: Sparse JaccardBinary, None, 5000 points;
 }
