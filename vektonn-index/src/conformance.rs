@@ -294,15 +294,18 @@ macro_rules! conformance {
         mod $name {
             use super::*;
 
-            const KIND: Kind = Kind {
-                spec: IndexSpec {
-                    kind: VectorKind::$kind,
-                    metric: Metric::$metric,
-                    dimension: DIMENSION,
-                    hnsw: $hnsw,
-                },
-                points: $points,
-            };
+            fn kind() -> Kind {
+                Kind {
+                    spec: IndexSpec {
+                        kind: VectorKind::$kind,
+                        metric: Metric::$metric,
+                        dimension: DIMENSION,
+                        hnsw: $hnsw,
+                        approximate: false,
+                    },
+                    points: $points,
+                }
+            }
 
             conformance!(@cases empty, one_point, k_out_of_range, ties_go_to_the_smaller_id, duplicates, updates,
                 deletions_and_reinsertions, zero_vector, batch_equals_single, deadline, wrong_vectors, not_finite);
@@ -311,7 +314,7 @@ macro_rules! conformance {
     (@cases $($case:ident),*) => {$(
         #[test]
         fn $case() {
-            with_every_instruction_set(KIND, super::$case);
+            with_every_instruction_set(kind(), super::$case);
         }
     )*};
 }
