@@ -19,7 +19,6 @@ mod machine;
 mod matrix;
 mod ours;
 mod peers;
-#[allow(dead_code)]
 mod plot;
 mod recall;
 mod report;
@@ -45,9 +44,9 @@ struct Cli {
     /// Print one JSON line for each goal; the tables go to standard error.
     #[arg(long, global = true)]
     json: bool,
-    /// Write the figures (SVG and PNG) and the raw results (JSON lines) into this folder.
+    /// Replace the benchmark's section in RESULTS.md and README.md of this folder, and its figures and raw results in docs/results.
     #[arg(long, global = true, value_name = "DIR")]
-    results: Option<PathBuf>,
+    record: Option<PathBuf>,
     #[command(subcommand)]
     benchmark: Benchmark,
 }
@@ -81,7 +80,7 @@ fn run(cli: &Cli) -> Result<()> {
         Benchmark::Ingest(args) => ("ingest", ingest::run(args)?),
     };
     print(&report, cli.json);
-    cli.results.as_ref().map_or(Ok(()), |folder| results::write(folder, name, &report))
+    cli.record.as_ref().map_or(Ok(()), |root| results::record(root, name, &report))
 }
 
 /// The folder with the real vectors, beside the repository.
