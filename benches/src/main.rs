@@ -23,6 +23,7 @@ mod plot;
 mod recall;
 mod report;
 mod results;
+mod runbook;
 mod server;
 mod stats;
 // Until a benchmark of approximate search lands, only tests sweep.
@@ -58,6 +59,8 @@ enum Benchmark {
     /// Builds an exact index and prints its memory; another process starts this.
     #[command(hide = true)]
     Footprint(exact::FootprintArgs),
+    /// An index through insertions, deletions, replacements and searches over time.
+    Runbook(runbook::RunbookArgs),
     /// Upload rate, time until an upload is searchable, and what HTTP adds to a search.
     Ingest(ingest::IngestArgs),
 }
@@ -77,6 +80,7 @@ fn run(cli: &Cli) -> Result<()> {
     let (name, report) = match &cli.benchmark {
         Benchmark::Exact(args) => ("exact", exact::run(args)?),
         Benchmark::Footprint(args) => return exact::build(args),
+        Benchmark::Runbook(args) => ("runbook", runbook::run(args)?),
         Benchmark::Ingest(args) => ("ingest", ingest::run(args)?),
     };
     print(&report, cli.json);

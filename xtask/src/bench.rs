@@ -18,6 +18,8 @@ pub(crate) enum BenchCommand {
         #[arg(last = true)]
         more: Vec<String>,
     },
+    /// Churn: an index through the runbooks in benches/runbooks, or others after `--`.
+    Runbook(BenchArgs),
     /// Uploads, catching up, freshness and searches: embedded, and over a broker that lives as long as the run.
     Ingest(BenchArgs),
 }
@@ -42,6 +44,7 @@ pub(crate) fn run(command: &BenchCommand) -> Result<()> {
         BenchCommand::Exact(args) => vektonn_bench("exact", args, &[]),
         BenchCommand::Ingest(args) => ingest(args),
         BenchCommand::Micro { more } => micro(more),
+        BenchCommand::Runbook(args) => vektonn_bench("runbook", args, &[]),
     }
 }
 
