@@ -3,12 +3,12 @@
 use std::collections::BinaryHeap;
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use faer::{Mat, MatRef};
 use rayon::prelude::*;
 use vektonn_index::Metric;
 
-use crate::datasets::{DenseSet, Folders};
+use crate::datasets::{DenseSet, Folders, KnownNeighbors};
 use crate::formats::bin::{self, NeighborLists};
 use crate::matrix::Matrix;
 
@@ -20,20 +20,37 @@ const BLOCK_QUERIES: usize = 64;
 
 /// The nearest neighbours of every query, ordered by (distance, row); loaded if they are known, or computed once.
 pub(crate) fn of(set: &DenseSet, metric: Metric, folders: &Folders) -> Result<NeighborLists> {
-    if let (Metric::L2, Some(path)) = (metric, &set.l2_truth) {
-        let lists = bin::read_neighbors(path)?;
-        ensure!(lists.ids.len() == set.queries.len() * lists.k, "{}: other queries", path.display());
-        return Ok(lists);
+    if let Some(known) = set.known.as_ref().filter(|known| known.metric == metric) {
+        return with_distances(set, known).with_context(|| format!("the known neighbours of {}", set.name));
     }
     let file = format!("{}-{:016x}-{metric:?}-truth.bin", set.name, set.fingerprint);
     let path = folders.cache.join("data").join(file);
     if !path.exists() {
         eprintln!("computing the neighbours of {}, {metric:?}", set.name);
-        let lists = compute(&set.base, &set.queries, metric, K.min(set.base.len()));
+        let lists = nearest(&set.base, &set.queries, metric, K.min(set.base.len()));
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
         bin::write_neighbors(&path, &lists)?;
     }
     bin::read_neighbors(&path)
+}
+
+/// The distances are computed here: files differ in what they call a distance.
+fn with_distances(set: &DenseSet, known: &KnownNeighbors) -> Result<NeighborLists> {
+    let KnownNeighbors { metric, k, ref ids } = *known;
+    let queries = set.queries.len();
+    ensure!(ids.len() == queries * k, "{} ids for {queries} queries, {k} of each", ids.len());
+    let mut nearest = Vec::with_capacity(ids.len());
+    for (query, ids) in set.queries.rows().zip(ids.chunks(k)) {
+        let candidate = |&id: &i32| {
+            let row = usize::try_from(id).ok().filter(|&row| row < set.base.len());
+            let row = row.with_context(|| format!("there is no row {id}"))?;
+            Ok(Candidate { distance: distance(metric, query, set.base.row(row)), row })
+        };
+        let mut candidates = ids.iter().map(candidate).collect::<Result<Vec<_>>>()?;
+        candidates.sort_unstable();
+        nearest.extend(candidates);
+    }
+    Ok(lists(k, &nearest))
 }
 
 /// The distance in f64; smaller is nearer.
@@ -89,12 +106,13 @@ impl PartialOrd for Candidate {
     }
 }
 
-fn compute(base: &Matrix, queries: &Matrix, metric: Metric, k: usize) -> NeighborLists {
-    let mut nearest = vec![BinaryHeap::new(); queries.len()];
+/// The nearest rows of every query, ordered by (distance, row), found now.
+pub(crate) fn nearest(base: &Matrix, queries: &Matrix, metric: Metric, k: usize) -> NeighborLists {
+    let mut heaps = vec![BinaryHeap::new(); queries.len()];
     for first in (0..base.len()).step_by(BLOCK_ROWS) {
         let rows = to_f64(base.block(first, BLOCK_ROWS.min(base.len() - first)));
         let norms: Vec<f64> = rows.row_iter().map(|row| row.squared_norm_l2()).collect();
-        nearest.par_chunks_mut(BLOCK_QUERIES).enumerate().for_each(|(i, nearest)| {
+        heaps.par_chunks_mut(BLOCK_QUERIES).enumerate().for_each(|(i, nearest)| {
             let queries = to_f64(queries.block(i * BLOCK_QUERIES, nearest.len()));
             let dots = &queries * rows.transpose();
             for (i, nearest) in nearest.iter_mut().enumerate() {
@@ -106,7 +124,11 @@ fn compute(base: &Matrix, queries: &Matrix, metric: Metric, k: usize) -> Neighbo
             }
         });
     }
-    let nearest: Vec<_> = nearest.into_iter().flat_map(BinaryHeap::into_sorted_vec).collect();
+    let nearest: Vec<_> = heaps.into_iter().flat_map(BinaryHeap::into_sorted_vec).collect();
+    lists(k, &nearest)
+}
+
+fn lists(k: usize, nearest: &[Candidate]) -> NeighborLists {
     NeighborLists {
         k,
         ids: nearest.iter().map(|candidate| candidate.row as i32).collect(),
@@ -137,14 +159,33 @@ mod tests {
     fn neighbours_on_a_line_are_known() {
         let base = Matrix::new(1, vec![0.0, 5.0, 2.0, -1.0, 2.0]).unwrap();
         let queries = Matrix::new(1, vec![1.5, -4.0]).unwrap();
-        let lists = compute(&base, &queries, Metric::L2, 3);
+        let lists = nearest(&base, &queries, Metric::L2, 3);
         assert_eq!(lists.ids, [2, 4, 0, 3, 0, 2], "ties by row");
         assert_eq!(lists.distances, [0.25, 0.25, 2.25, 9.0, 16.0, 36.0]);
-        let lists = compute(&base, &queries, Metric::InnerProduct, 2);
+        let lists = nearest(&base, &queries, Metric::InnerProduct, 2);
         assert_eq!(lists.ids, [1, 2, 3, 0]);
-        let lists = compute(&base, &queries, Metric::Cosine, 4);
+        let lists = nearest(&base, &queries, Metric::Cosine, 4);
         assert_eq!(lists.ids, [1, 2, 4, 0, 3, 0, 1, 2]);
         assert_eq!(lists.distances[3..5], [1.0, 0.0]);
+    }
+
+    #[test]
+    fn known_neighbours_are_taken_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders { data: dir.path().into(), cache: dir.path().into() };
+        let path = |name: &str| dir.path().join(name);
+        bin::write_fbin(&path("base.fbin"), &Matrix::new(1, vec![0.0, 5.0, 2.0]).unwrap()).unwrap();
+        bin::write_fbin(&path("queries.fbin"), &Matrix::new(1, vec![1.5]).unwrap()).unwrap();
+        let given = |ids: Vec<i32>| {
+            let set = DenseSet::from_files(&path("base.fbin"), &path("queries.fbin"), &folders).unwrap();
+            let lists = NeighborLists { k: ids.len(), ids, distances: vec![9.0, 9.0] };
+            bin::write_neighbors(&path("truth.bin"), &lists).unwrap();
+            of(&set.with_truth(&path("truth.bin"), Metric::L2).unwrap(), Metric::L2, &folders)
+        };
+        let lists = given(vec![0, 2]).unwrap();
+        assert_eq!((lists.ids, lists.distances), (vec![2, 0], vec![0.25, 2.25]));
+        assert!(format!("{:#}", given(vec![0, 3]).unwrap_err()).contains("there is no row 3"));
+        assert!(given(vec![0, -1]).is_err());
     }
 
     #[test]
@@ -153,7 +194,7 @@ mod tests {
         let mut matrix = |rows: usize| Matrix::new(3, (0..rows * 3).map(|_| random.f32()).collect()).unwrap();
         let (base, queries) = (matrix(BLOCK_ROWS + 10), matrix(BLOCK_QUERIES + 1));
         for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
-            let lists = compute(&base, &queries, metric, 5);
+            let lists = nearest(&base, &queries, metric, 5);
             for (query, ids) in queries.rows().zip(lists.ids.chunks(5)) {
                 let mut all: Vec<_> =
                     base.rows().map(|row| distance(metric, query, row)).enumerate().collect();

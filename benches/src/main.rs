@@ -19,11 +19,11 @@ mod machine;
 mod matrix;
 mod ours;
 mod peers;
-#[allow(dead_code)]
 mod plot;
 mod recall;
 mod report;
 mod results;
+mod runbook;
 mod server;
 mod stats;
 // Until a benchmark of approximate search lands, only tests sweep.
@@ -45,9 +45,9 @@ struct Cli {
     /// Print one JSON line for each goal; the tables go to standard error.
     #[arg(long, global = true)]
     json: bool,
-    /// Write the figures (SVG and PNG) and the raw results (JSON lines) into this folder.
+    /// Replace the benchmark's section in RESULTS.md and README.md of this folder, and its figures and raw results in docs/results.
     #[arg(long, global = true, value_name = "DIR")]
-    results: Option<PathBuf>,
+    record: Option<PathBuf>,
     #[command(subcommand)]
     benchmark: Benchmark,
 }
@@ -59,6 +59,8 @@ enum Benchmark {
     /// Builds an exact index and prints its memory; another process starts this.
     #[command(hide = true)]
     Footprint(exact::FootprintArgs),
+    /// An index through insertions, deletions, replacements and searches over time.
+    Runbook(runbook::RunbookArgs),
     /// Upload rate, time until an upload is searchable, and what HTTP adds to a search.
     Ingest(ingest::IngestArgs),
 }
@@ -78,10 +80,11 @@ fn run(cli: &Cli) -> Result<()> {
     let (name, report) = match &cli.benchmark {
         Benchmark::Exact(args) => ("exact", exact::run(args)?),
         Benchmark::Footprint(args) => return exact::build(args),
+        Benchmark::Runbook(args) => ("runbook", runbook::run(args)?),
         Benchmark::Ingest(args) => ("ingest", ingest::run(args)?),
     };
     print(&report, cli.json);
-    cli.results.as_ref().map_or(Ok(()), |folder| results::write(folder, name, &report))
+    cli.record.as_ref().map_or(Ok(()), |root| results::record(root, name, &report))
 }
 
 /// The folder with the real vectors, beside the repository.

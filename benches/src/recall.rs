@@ -34,22 +34,32 @@ pub(crate) fn recall(
     k: usize,
 ) -> Result<Recall> {
     let queries = set.queries.len();
+    judge(queries, set.base.len(), truth, answers, k, |query, row, kth| {
+        let (query, row) = (set.queries.row(query), set.base.row(row));
+        distance(metric, query, row) <= kth + tolerance(metric, kth, query, row)
+    })
+}
+
+/// The same for any vectors: `is_near` tells of a query and a row whether they lie no farther apart than a distance.
+pub(crate) fn judge(
+    queries: usize,
+    rows: usize,
+    truth: &NeighborLists,
+    answers: &[i32],
+    k: usize,
+    is_near: impl Fn(usize, usize, f64) -> bool,
+) -> Result<Recall> {
     ensure!(answers.len() == queries * k, "{} answers for {queries} queries", answers.len());
     ensure!(k <= truth.k, "{} neighbours are known, not {k}", truth.k);
+    ensure!(truth.ids.len() >= queries * truth.k, "neighbours of other queries");
     let (mut ids, mut distances) = (0, 0);
-    for (i, (query, found)) in set.queries.rows().zip(answers.chunks(k)).enumerate() {
-        let nearest: HashSet<i32> = truth.ids[i * truth.k..][..k].iter().copied().collect();
-        let kth = f64::from(truth.distances[i * truth.k + k - 1]);
+    for (query, found) in answers.chunks(k).enumerate() {
+        let nearest: HashSet<i32> = truth.ids[query * truth.k..][..k].iter().copied().collect();
+        let kth = f64::from(truth.distances[query * truth.k + k - 1]);
         let found: HashSet<i32> = found.iter().copied().collect();
         ids += found.intersection(&nearest).count();
-        let rows =
-            found.iter().filter_map(|&id| usize::try_from(id).ok()).filter(|&row| row < set.base.len());
-        distances += rows
-            .filter(|&row| {
-                let row = set.base.row(row);
-                distance(metric, query, row) <= kth + tolerance(metric, kth, query, row)
-            })
-            .count();
+        let found = found.iter().filter_map(|&id| usize::try_from(id).ok()).filter(|&row| row < rows);
+        distances += found.filter(|&row| is_near(query, row, kth)).count();
     }
     let share = |count: usize| count as f64 / (queries * k) as f64;
     Ok(Recall { by_id: share(ids), by_distance: share(distances) })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
@@ -31,6 +31,7 @@ pub(crate) struct Report {
     sections: Vec<(String, Table)>,
     goals: Vec<Goal>,
     plots: Vec<Plot>,
+    summary: Vec<String>,
     raw: Vec<Value>,
 }
 
@@ -63,6 +64,10 @@ impl Goal {
         self.required.holds(self.measured)
     }
 
+    fn verdict(&self) -> &'static str {
+        if self.held() { "held" } else { "MISSED" }
+    }
+
     /// One line: `{"goal", "required", "measured", "held"}`.
     pub(crate) fn to_json(&self) -> Value {
         json!({
@@ -77,7 +82,14 @@ impl Goal {
 impl Report {
     /// Nothing yet; `conditions` are what was measured, and on what.
     pub(crate) fn new(conditions: impl Into<String>) -> Self {
-        Self { conditions: conditions.into(), sections: vec![], goals: vec![], plots: vec![], raw: vec![] }
+        Self {
+            conditions: conditions.into(),
+            sections: vec![],
+            goals: vec![],
+            plots: vec![],
+            summary: vec![],
+            raw: vec![],
+        }
     }
 
     /// Adds a table under a heading; columns but the first are numbers.
@@ -87,28 +99,54 @@ impl Report {
         columns: [&str; N],
         rows: impl IntoIterator<Item = [String; N]>,
     ) {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_header(columns).add_rows(rows);
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        self.sections.push((heading.into(), table));
+        self.sections.push((heading.into(), table(columns, rows)));
     }
 
     pub(crate) fn add_goal(&mut self, goal: Goal) {
         self.goals.push(goal);
     }
 
-    #[allow(dead_code)]
     /// Adds a figure; it is drawn when the results are written.
     pub(crate) fn add_plot(&mut self, plot: Plot) {
         self.plots.push(plot);
     }
 
-    #[allow(dead_code)]
     /// Adds what a table sums up, such as every round of a lane: one JSON line.
     pub(crate) fn add_raw(&mut self, line: Value) {
         self.raw.push(line);
+    }
+
+    /// Adds a sentence for the README, which has no room for tables.
+    pub(crate) fn add_summary(&mut self, sentence: impl Into<String>) {
+        self.summary.push(sentence.into());
+    }
+
+    /// The sentences as a list.
+    pub(crate) fn summary_to_markdown(&self) -> String {
+        let items: String = self.summary.iter().map(|sentence| format!("- {sentence}\n")).collect();
+        format!("\n{items}- {}\n\n", self.conditions)
+    }
+
+    /// Everything but the summary; figures are in `folder`.
+    pub(crate) fn to_markdown(&self, folder: &str) -> String {
+        let mut text = format!("{}\n", self.conditions);
+        let mut add = |part: String| text += &format!("\n{part}\n");
+        for (heading, table) in &self.sections {
+            add(heading.clone());
+            add(table.clone().load_style(ASCII_MARKDOWN).to_string());
+        }
+        for plot in &self.plots {
+            add(format!("![{}]({folder}/{}.svg)", plot.title, plot.file));
+        }
+        let row = |goal: &Goal| {
+            let measured = format!("{:.3}", goal.measured);
+            [goal.name.clone(), goal.required.to_string(), measured, goal.verdict().to_owned()]
+        };
+        if !self.goals.is_empty() {
+            let goals = table(["goal", "required", "measured", ""], self.goals.iter().map(row));
+            add(goals.clone().load_style(ASCII_MARKDOWN).to_string());
+        }
+        text
     }
 
     pub(crate) fn plots(&self) -> &[Plot] {
@@ -126,6 +164,16 @@ impl Report {
     }
 }
 
+/// Columns but the first are numbers.
+fn table<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED).set_header(columns).add_rows(rows);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.conditions)?;
@@ -134,8 +182,14 @@ impl fmt::Display for Report {
         }
         writeln!(f, "Goals")?;
         for goal in &self.goals {
-            let verdict = if goal.held() { "held" } else { "MISSED" };
-            writeln!(f, "  {verdict:<6} {}: {:.3} (required {})", goal.name, goal.measured, goal.required)?;
+            writeln!(
+                f,
+                "  {:<6} {}: {:.3} (required {})",
+                goal.verdict(),
+                goal.name,
+                goal.measured,
+                goal.required
+            )?;
         }
         Ok(())
     }

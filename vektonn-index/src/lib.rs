@@ -23,6 +23,9 @@
 //!
 //! Feature `serde`: results can be serialized.
 
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench;
 mod collector;
 #[cfg(all(test, not(loom)))]
 mod conformance;

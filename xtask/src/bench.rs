@@ -5,18 +5,26 @@ use clap::Subcommand;
 
 use crate::binary::{Profile, build};
 use crate::kafka::{self, Cluster, ClusterOptions};
-use crate::shell::{cargo, run as run_command};
+use crate::shell::{cargo, root, run as run_command};
 
 /// What to measure.
 #[derive(Subcommand)]
 pub(crate) enum BenchCommand {
     /// Exact dense search beside faiss, which is installed into a Python environment in the build directory.
     Exact(BenchArgs),
+    /// The kernels and the selection by themselves, with criterion.
+    Micro {
+        /// Options of criterion, such as `--quick` or a name to filter by.
+        #[arg(last = true)]
+        more: Vec<String>,
+    },
+    /// Churn: an index through the runbooks in benches/runbooks, or others after `--`.
+    Runbook(BenchArgs),
     /// Uploads, catching up, freshness and searches: embedded, and over a broker that lives as long as the run.
     Ingest(BenchArgs),
 }
 
-/// Options of every benchmark.
+/// Options of every benchmark. A run without `--quick` and without more options is recorded in RESULTS.md.
 #[derive(clap::Args)]
 pub(crate) struct BenchArgs {
     /// A small run of some minutes that measures every goal.
@@ -35,6 +43,8 @@ pub(crate) fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Exact(args) => vektonn_bench("exact", args, &[]),
         BenchCommand::Ingest(args) => ingest(args),
+        BenchCommand::Micro { more } => micro(more),
+        BenchCommand::Runbook(args) => vektonn_bench("runbook", args, &[]),
     }
 }
 
@@ -48,13 +58,22 @@ fn ingest(args: &BenchArgs) -> Result<()> {
     cluster.stop()
 }
 
+fn micro(more: &[String]) -> Result<()> {
+    // By name, for the crate's unit tests are benchmarks too, to cargo.
+    let bench = ["bench", "--package", "vektonn-index", "--features", "bench", "--bench", "micro", "--"];
+    run_command(cargo().args(bench).args(more))
+}
+
 fn vektonn_bench(benchmark: &str, args: &BenchArgs, options: &[&str]) -> Result<()> {
     let flags = [("--quick", args.quick), ("--json", args.json)];
-    run_command(
-        cargo()
-            .args(["run", "--release", "--package", "vektonn-bench", "--", benchmark])
-            .args(options)
-            .args(flags.iter().filter(|(_, given)| *given).map(|(flag, _)| flag))
-            .args(&args.more),
-    )
+    let mut command = cargo();
+    command
+        .args(["run", "--release", "--package", "vektonn-bench", "--", benchmark])
+        .args(options)
+        .args(flags.iter().filter(|(_, given)| *given).map(|(flag, _)| flag))
+        .args(&args.more);
+    if !args.quick && args.more.is_empty() {
+        command.arg("--record").arg(root());
+    }
+    run_command(&mut command)
 }

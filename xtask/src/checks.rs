@@ -6,7 +6,7 @@ use crate::kafka::{Cluster, ClusterOptions};
 use crate::shell::{apt_install, capture, cargo, command, root, run, succeeds, target_dir};
 
 /// All features but `tls`.
-pub(crate) const FEATURES: &str = "vektonn-index/serde,vektonn-kafka/kafka";
+pub(crate) const FEATURES: &str = "vektonn-index/bench,vektonn-index/serde,vektonn-kafka/kafka";
 
 /// rustfmt over the workspace and the fuzz targets.
 pub(crate) fn format() -> Result<()> {

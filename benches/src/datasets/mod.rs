@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use vektonn_index::Metric;
 use xxhash_rust::xxh3::Xxh3;
 
 use self::synthetic::Synthetic;
@@ -48,13 +49,20 @@ pub(crate) struct DenseSet {
     pub(crate) origin: String,
     pub(crate) base: Matrix,
     pub(crate) queries: Matrix,
-    /// Known nearest neighbours for L2, if there is a file of them.
-    pub(crate) l2_truth: Option<PathBuf>,
+    /// Nearest neighbours that somebody else found.
+    pub(crate) known: Option<KnownNeighbors>,
     /// The same vectors as files for other programs.
     pub(crate) base_file: PathBuf,
     pub(crate) queries_file: PathBuf,
     /// Tells one content from another.
     pub(crate) fingerprint: u64,
+}
+
+/// The rows of each query's nearest neighbours, `k` of each.
+pub(crate) struct KnownNeighbors {
+    pub(crate) metric: Metric,
+    pub(crate) k: usize,
+    pub(crate) ids: Vec<i32>,
 }
 
 impl DenseSet {
@@ -65,7 +73,10 @@ impl DenseSet {
             "sift" => {
                 let vectors = (from_data("sift-base.u8bin")?, from_data("sift-query.u8bin")?);
                 let mut set = Self::new(name, "SIFT descriptors of photographs", vectors, folders)?;
-                set.l2_truth = Some(folders.data.join("sift-groundtruth.bin")).filter(|path| path.exists());
+                let truth = folders.data.join("sift-groundtruth.bin");
+                if truth.exists() {
+                    set = set.with_truth(&truth, Metric::L2)?;
+                }
                 Ok(set)
             }
             "svd384" => {
@@ -88,7 +99,9 @@ impl DenseSet {
                 let file = hdf5::read(Path::new(path))?;
                 let name = Path::new(path).file_stem().unwrap_or_default().to_string_lossy();
                 let origin = format!("ann-benchmarks, distance {}", file.distance);
-                Self::new(&name, origin, (file.base, file.queries), folders)
+                let mut set = Self::new(&name, origin, (file.base, file.queries), folders)?;
+                set.known = file.known;
+                Ok(set)
             }
             _ => bail!(
                 "unknown set `{name}`: not sift, svd384, synth768, gauss768, synth1m, digits or a .hdf5 file"
@@ -101,6 +114,13 @@ impl DenseSet {
         let name = base.file_stem().unwrap_or_default().to_string_lossy();
         let vectors = (formats::read_dense(base)?, formats::read_dense(queries)?);
         Self::new(&name, "given files", vectors, folders)
+    }
+
+    /// The same with the nearest neighbours of a file that `formats::read_ids` reads.
+    pub(crate) fn with_truth(mut self, path: &Path, metric: Metric) -> Result<Self> {
+        let (k, ids) = formats::read_ids(path)?;
+        self.known = Some(KnownNeighbors { metric, k, ids });
+        Ok(self)
     }
 
     fn synthetic(name: &str, synthetic: &Synthetic, folders: &Folders) -> Result<Self> {
@@ -130,7 +150,7 @@ impl DenseSet {
         );
         let fingerprint = fingerprint(&base, &queries);
         let (name, origin) = (name.to_owned(), origin.into());
-        Ok(Self { name, origin, base, queries, l2_truth: None, base_file, queries_file, fingerprint })
+        Ok(Self { name, origin, base, queries, known: None, base_file, queries_file, fingerprint })
     }
 
     /// Such as `sift: 100,000 x 128, SIFT descriptors of photographs`.

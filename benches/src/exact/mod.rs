@@ -1,19 +1,24 @@
-//! Exact dense search beside faiss's IndexFlat.
+//! Exact dense search beside other libraries', above all faiss's IndexFlat.
 
 mod duel;
 mod footprint;
+mod outcome;
+mod peers;
+mod sets;
+#[cfg(test)]
+mod tests;
 mod upserts;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use vektonn_index::Metric;
 
 pub(crate) use self::footprint::{FootprintArgs, build};
-use crate::contest::{Built, Contender};
+use self::peers::Peers;
+use self::sets::Sets;
 use crate::datasets::{DenseSet, Folders};
-use crate::peers::{self, Environment, Worker};
 use crate::report::{Goal, Report, Required};
 use crate::{affinity, machine};
 
@@ -42,6 +47,9 @@ pub(crate) struct ExactArgs {
     /// The queries for --base.
     #[arg(long, value_name = "FILE", requires = "base")]
     queries: Option<PathBuf>,
+    /// The neighbours of --queries by the only one of --metrics (.ivecs, .ibin, .bin); else they are computed.
+    #[arg(long, value_name = "FILE", requires = "base")]
+    truth: Option<PathBuf>,
     /// Distances: L2, IP, cosine.
     #[arg(long, value_delimiter = ',', value_parser = metric, default_values = ["L2", "IP"])]
     metrics: Vec<Metric>,
@@ -80,19 +88,11 @@ struct Setup<'a> {
     folders: &'a Folders,
     size: &'a Size,
     cores: Vec<usize>,
-    faiss: Faiss,
+    peers: Peers,
 }
 
-/// How faiss is started.
-struct Faiss {
-    python: PathBuf,
-    /// The kernel that OpenBLAS is to use; none if its own choice is the fastest.
-    blas_kernel: Option<String>,
-    /// Why it cannot be measured.
-    missing: Option<String>,
-}
-
-fn metric(name: &str) -> Result<Metric> {
+/// Reads L2, IP or cosine.
+pub(crate) fn metric(name: &str) -> Result<Metric> {
     match name.to_ascii_lowercase().as_str() {
         "l2" => Ok(Metric::L2),
         "ip" => Ok(Metric::InnerProduct),
@@ -113,19 +113,17 @@ fn short(metric: Metric) -> &'static str {
 
 /// Runs the parts one after another.
 pub(crate) fn run(args: &ExactArgs) -> Result<Report> {
-    let requirements = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/requirements.txt"));
-    let (faiss, about) = Faiss::prepare(&args.python, &args.folders.cache.join("venv"), requirements)?;
+    let (peers, about) = Peers::prepare(&args.python, &args.folders.cache, args.quick)?;
     let size = if args.quick { &QUICK } else { &FULL };
-    let setup = Setup { folders: &args.folders, size, cores: affinity::cores()?, faiss };
+    let setup = Setup { folders: &args.folders, size, cores: affinity::cores()?, peers };
     let mut report =
         Report::new(format!("Vektonn {}; {about}; {}", env!("CARGO_PKG_VERSION"), machine::description()));
     let is_wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
     if is_wanted(Part::Sets) {
-        let sets = sets(args)?;
-        duel::measure(&setup, &sets, &args.metrics, &mut report)?;
+        sets::measure(&setup, &sets(args)?, &args.metrics, &mut report)?;
     }
     if is_wanted(Part::Digits) {
-        duel::measure_few(&setup, &mut report)?;
+        sets::measure_few(&setup, &mut report)?;
     }
     if is_wanted(Part::Memory) {
         footprint::measure(&setup, &mut report)?;
@@ -136,70 +134,20 @@ pub(crate) fn run(args: &ExactArgs) -> Result<Report> {
     Ok(report)
 }
 
-/// The sets, each to be loaded when its turn comes.
-type Sets<'a> = Vec<Box<dyn Fn() -> Result<DenseSet> + 'a>>;
-
 fn sets(args: &ExactArgs) -> Result<Sets<'_>> {
     ensure!(!args.sets.is_empty() && !args.metrics.is_empty(), "nothing to search");
     if let (Some(base), Some(queries)) = (&args.base, &args.queries) {
-        return Ok(vec![Box::new(|| DenseSet::from_files(base, queries, &args.folders))]);
+        let load = || {
+            let set = DenseSet::from_files(base, queries, &args.folders)?;
+            match (&args.truth, &args.metrics[..]) {
+                (None, _) => Ok(set),
+                (Some(truth), &[metric]) => set.with_truth(truth, metric),
+                (Some(_), _) => bail!("neighbours by one metric for several: give --metrics one"),
+            }
+        };
+        return Ok(vec![Box::new(load)]);
     }
     Ok(args.sets.iter().map(|name| Box::new(|| DenseSet::load(name, &args.folders)) as Box<_>).collect())
-}
-
-impl Faiss {
-    /// Installs faiss if need be, and finds out which of OpenBLAS's kernels is the fastest: its own choice is a slow one for
-    /// processors that are younger than it.
-    fn prepare(python: &str, folder: &Path, requirements: &Path) -> Result<(Self, String)> {
-        let environment = Environment::prepare(python, folder, requirements)?;
-        let mut faiss = Self { python: environment.python().to_owned(), blas_kernel: None, missing: None };
-        match faiss.choose_kernel() {
-            Ok(about) => Ok((faiss, about)),
-            Err(error) => {
-                let reasons = environment.missing().iter().map(|(what, why)| format!("{what}: {why}"));
-                let reasons: Vec<_> = reasons.chain([format!("{error:#}")]).collect();
-                faiss.missing = Some(reasons.join("; "));
-                Ok((faiss, "faiss is missing".to_owned()))
-            }
-        }
-    }
-
-    fn choose_kernel(&mut self) -> Result<String> {
-        let mut tried = vec![];
-        let cores = affinity::cores()?;
-        for kernel in [None].into_iter().chain(peers::openblas_kernels().map(Some)) {
-            let mut worker = Worker::start(&self.python, "faiss_flat", kernel)?;
-            worker.use_cores(&cores[cores.len() - 1..])?;
-            tried.push((worker.sgemm()?, kernel, worker.about()?));
-        }
-        tried.sort_by(|a, b| b.0.total_cmp(&a.0));
-        let (speed, kernel, about) = tried.first().context("no kernel was tried")?;
-        self.blas_kernel = kernel.map(str::to_owned);
-        let others = tried[1..].iter().map(|(speed, kernel, about)| {
-            format!(
-                "{} {speed:.0}",
-                kernel.map_or_else(|| format!("its own choice, {}", about.blas.join(" and ")), str::to_owned)
-            )
-        });
-        let versions: Vec<_> =
-            about.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        Ok(format!(
-            "{}, its fastest BLAS: {} ({speed:.0} products/s; {})",
-            versions.join(", "),
-            about.blas.join(" and "),
-            others.collect::<Vec<_>>().join("; ")
-        ))
-    }
-
-    /// A worker with an index of a set.
-    fn start(&self, set: &DenseSet, metric: Metric) -> Result<(Worker, Built)> {
-        if let Some(missing) = &self.missing {
-            bail!("{missing}");
-        }
-        let mut worker = Worker::start(&self.python, "faiss_flat", self.blas_kernel.as_deref())?;
-        let built = worker.build(set, metric, &serde_json::json!({}))?;
-        Ok((worker, built))
-    }
 }
 
 /// A goal that was not measured counts as missed.

@@ -4,28 +4,55 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use hdf5_reader::Hdf5File;
+use vektonn_index::Metric;
 
+use crate::datasets::KnownNeighbors;
 use crate::matrix::Matrix;
 
-/// What is searched, and the queries. The neighbours are computed again: the files have them without their ties.
+/// What is searched, the queries, and their neighbours.
 pub(crate) struct AnnBenchmark {
     pub(crate) base: Matrix,
     pub(crate) queries: Matrix,
     /// The attribute `distance`, such as `euclidean` or `angular`.
     pub(crate) distance: String,
+    pub(crate) known: Option<KnownNeighbors>,
 }
 
 pub(crate) fn read(path: &Path) -> Result<AnnBenchmark> {
     let read = || -> Result<AnnBenchmark> {
         let file = Hdf5File::open(path)?;
         let distance = file.root_group()?.attribute("distance").and_then(|attribute| attribute.read_string());
+        let distance = distance.unwrap_or_default();
         Ok(AnnBenchmark {
             base: matrix(&file, "train")?,
             queries: matrix(&file, "test")?,
-            distance: distance.unwrap_or_default(),
+            known: neighbors(&file, &distance)?,
+            distance,
         })
     };
     read().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// None if the file has none, or a distance that is not searched by here.
+fn neighbors(file: &Hdf5File, distance: &str) -> Result<Option<KnownNeighbors>> {
+    let metric = match distance {
+        "euclidean" => Metric::L2,
+        "angular" => Metric::Cosine,
+        "dot" => Metric::InnerProduct,
+        _ => return Ok(None),
+    };
+    let Ok(data) = file.dataset("neighbors") else { return Ok(None) };
+    let &[_, k] = data.shape() else {
+        bail!("neighbors has {} dimensions, 2 are needed", data.shape().len());
+    };
+    let ids = match data.read_array::<i32>() {
+        Ok(ids) => ids.into_raw_vec_and_offset().0,
+        Err(_) => {
+            let ids = data.read_array::<i64>().context("neighbors is neither i32 nor i64")?;
+            ids.into_iter().map(i32::try_from).collect::<Result<_, _>>().context("neighbors")?
+        }
+    };
+    Ok(Some(KnownNeighbors { metric, k: usize::try_from(k)?, ids }))
 }
 
 fn matrix(file: &Hdf5File, name: &str) -> Result<Matrix> {
@@ -61,6 +88,8 @@ mod tests {
         assert_eq!(file.base, expected(5, 0.0));
         assert_eq!(file.queries, expected(2, 100.0));
         assert_eq!(file.distance, "euclidean");
+        let known = file.known.unwrap();
+        assert_eq!((known.metric, known.k, known.ids), (Metric::L2, 2, vec![0; 4]));
         assert!(read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))).is_err());
     }
 }

@@ -26,10 +26,11 @@ pub(crate) fn read_dense(path: &Path) -> Result<Matrix> {
     read.with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Reads ids, one row for each query: ibin or ivecs.
+/// Reads ids, one row for each query: ibin, ivecs, or big-ann's ground truth, bin. Also says how many a row has.
 pub(crate) fn read_ids(path: &Path) -> Result<(usize, Vec<i32>)> {
     let read = match path.extension().and_then(|extension| extension.to_str()) {
         Some("ivecs") => vecs::read_ivecs(path),
+        Some("bin") => bin::read_neighbors(path).map(|lists| (lists.k, lists.ids)),
         _ => bin::read_ibin(path),
     };
     read.with_context(|| format!("cannot read {}", path.display()))

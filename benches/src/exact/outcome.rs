@@ -1,0 +1,172 @@
+//! What the contenders of one set and metric achieved: table rows, goals, raw results.
+
+use serde_json::{Value, json};
+
+use super::{BATCH_AT_LEAST, SINGLE_AT_LEAST, TOGETHER, goal};
+use crate::contest::{faster, ratio};
+use crate::recall::Recall;
+use crate::report::{Report, Required};
+use crate::stats::Spread;
+
+pub(super) const OURS: &str = "ours";
+pub(super) const FAISS_DEFAULT: &str = "faiss, its default";
+pub(super) const FAISS_BLAS: &str = "faiss, BLAS";
+
+pub(super) const COLUMNS: [&str; 10] = [
+    "set, metric",
+    "engine",
+    "one query, q/s",
+    "p50 / p95 / p99, ms",
+    "ours is faster",
+    "batch, q/s",
+    "ours is faster",
+    "batch, 2 threads, q/s",
+    "scaling",
+    "recall by id / distance",
+];
+pub(super) type Row = [String; COLUMNS.len()];
+
+/// All ways to search of one set and metric.
+pub(super) struct Outcome {
+    /// Such as `sift, L2`.
+    pub(super) name: String,
+    pub(super) ways: Vec<Way>,
+    /// The share of its core that one thread had.
+    pub(super) core_share: f64,
+    /// Engines that were not measured, and why.
+    pub(super) missing: Vec<(String, String)>,
+}
+
+/// One way to search; rates are queries per second of each round.
+pub(super) struct Way {
+    pub(super) label: &'static str,
+    pub(super) recall: Recall,
+    pub(super) latencies_ms: Option<[f64; 3]>,
+    /// Seconds that an empty call costs.
+    pub(super) call_s: f64,
+    /// One thread, by processor time.
+    pub(super) single: Option<Vec<f64>>,
+    /// One thread, by processor time.
+    pub(super) batch: Option<Vec<f64>>,
+    /// Two threads and one, by the clock.
+    pub(super) two_threads: Option<[Vec<f64>; 2]>,
+}
+
+impl Way {
+    pub(super) fn new(label: &'static str, recall: Recall, latencies_ms: [f64; 3], call_s: f64) -> Self {
+        let latencies_ms = Some(latencies_ms);
+        Self { label, recall, latencies_ms, call_s, single: None, batch: None, two_threads: None }
+    }
+
+    /// Another way of the same engine.
+    pub(super) fn only_batches(&self, label: &'static str) -> Self {
+        let Self { recall, call_s, .. } = *self;
+        Self { label, recall, call_s, latencies_ms: None, single: None, batch: None, two_threads: None }
+    }
+
+    fn scaling(&self) -> Option<Spread> {
+        self.two_threads.as_ref().map(|[two, one]| ratio(two, one))
+    }
+}
+
+impl Outcome {
+    pub(super) fn way(&self, label: &str) -> Option<&Way> {
+        self.ways.iter().find(|way| way.label == label)
+    }
+
+    /// How many times faster ours is with one query than another one.
+    fn single_ratio(&self, label: &str) -> Option<Spread> {
+        let single = |label| self.way(label)?.single.as_ref();
+        Some(ratio(single(OURS)?, single(label)?))
+    }
+
+    /// How many times faster ours is with a batch than another one.
+    fn batch_ratio(&self, label: &str) -> Option<Spread> {
+        let batch = |label| self.way(label)?.batch.as_ref();
+        Some(ratio(batch(OURS)?, batch(label)?))
+    }
+
+    /// How many times faster one query is than with faiss.
+    pub(super) fn single_vs_faiss(&self) -> Option<f64> {
+        self.single_ratio(FAISS_DEFAULT).map(|ratio| ratio.median)
+    }
+
+    /// How many times faster a batch is than with the way of faiss that is the faster one of each round.
+    fn batch_vs_faiss(&self) -> Option<f64> {
+        let batch = |label| self.way(label)?.batch.as_ref();
+        Some(ratio(batch(OURS)?, &faster(batch(FAISS_DEFAULT)?, batch(FAISS_BLAS)?)).median)
+    }
+
+    /// Our scaling by faiss's, where faiss's is the better of its two ways.
+    fn scaling_vs_faiss(&self) -> Option<f64> {
+        let scaling = |label| Some(self.way(label)?.scaling()?.median);
+        Some(scaling(OURS)? / f64::max(scaling(FAISS_DEFAULT)?, scaling(FAISS_BLAS)?))
+    }
+
+    /// Adds the goals, a sentence for the README, and raw results.
+    pub(super) fn report(&self, report: &mut Report) {
+        let name = self.name.replace(", ", "_").to_lowercase();
+        let (single, batch) = (self.single_vs_faiss(), self.batch_vs_faiss());
+        let mut add =
+            |what: &str, required, measured| goal(report, format!("exact_{name}_{what}"), required, measured);
+        add("single_vs_faiss", Required::AtLeast(SINGLE_AT_LEAST), single);
+        add("batch256_vs_faster_faiss", Required::AtLeast(BATCH_AT_LEAST), batch);
+        add("two_threads_scaling_vs_faiss", Required::AtLeast(1.0), self.scaling_vs_faiss());
+        let recall = self.way(OURS).map(|ours| ours.recall.by_distance);
+        add("recall_by_distance", Required::AtLeast(1.0), recall);
+        if let (Some(single), Some(batch)) = (single, batch) {
+            report.add_summary(format!(
+                "{}: one query {single:.1} times, a batch of {TOGETHER} queries {batch:.1} times as fast as faiss IndexFlat, one thread",
+                self.name
+            ));
+        }
+        self.ways.iter().for_each(|way| report.add_raw(self.raw(way)));
+    }
+
+    fn raw(&self, way: &Way) -> Value {
+        json!({
+            "set": self.name,
+            "engine": way.label,
+            "recall_by_id": way.recall.by_id,
+            "recall_by_distance": way.recall.by_distance,
+            "single_queries_per_cpu_s": way.single,
+            "latency_p50_p95_p99_ms": way.latencies_ms,
+            "batch_queries_per_cpu_s": way.batch,
+            "batch_queries_per_s_by_two_threads_and_one": way.two_threads,
+            "empty_call_s": way.call_s,
+        })
+    }
+
+    pub(super) fn rows(&self) -> Vec<Row> {
+        let missing = self.missing.iter().map(|(engine, why)| {
+            let mut row = [const { String::new() }; COLUMNS.len()];
+            row[..2].clone_from_slice(&[self.name.clone(), format!("{engine} was not measured: {why}")]);
+            row
+        });
+        self.ways.iter().map(|way| self.row(way)).chain(missing).collect()
+    }
+
+    fn row(&self, way: &Way) -> Row {
+        let rate = |rates: Option<&Vec<f64>>| {
+            rates.map_or_else(String::new, |rates| format!("{:.0}", Spread::of(rates.clone()).median))
+        };
+        let ratio = |ratio: Option<Spread>| {
+            let of_others = ratio.filter(|_| way.label != OURS);
+            of_others.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
+        };
+        let call = format!("{} (call {:.1} us)", way.label, way.call_s * 1e6);
+        let Recall { by_id, by_distance } = way.recall;
+        [
+            self.name.clone(),
+            if way.call_s > 0.0 { call } else { way.label.to_owned() },
+            rate(way.single.as_ref()),
+            way.latencies_ms.map_or_else(String::new, |ms| ms.map(|ms| format!("{ms:.3}")).join(" / ")),
+            ratio(self.single_ratio(way.label)),
+            rate(way.batch.as_ref()),
+            ratio(self.batch_ratio(way.label)),
+            rate(way.two_threads.as_ref().map(|[two, _]| two)),
+            way.scaling().map_or_else(String::new, |scaling| format!("{scaling:.2}")),
+            format!("{by_id:.4} / {by_distance:.4}"),
+        ]
+    }
+}
