@@ -217,7 +217,7 @@ impl Append {
             }
             let ids = self.shared.ensure(&names, deadline).await?;
             let floors = self.floors(&ids);
-            self.shared.sender.send(&self.batch, &to_send);
+            self.shared.sender.send(&self.batch, &to_send, deadline);
             // Whether or not everything is known at the deadline, the answer is given then.
             if tokio::time::timeout_at(deadline.into(), self.batch.done()).await.is_err() {
                 self.shared.sender.withdraw(&self.batch);

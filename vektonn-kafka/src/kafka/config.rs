@@ -131,22 +131,25 @@ impl KafkaOptions {
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
         let part = |share: f64| self.request_timeout.mul_f64(share);
-        // Librdkafka looks for records that timed out once a second.
-        let message_timeout = self.request_timeout.saturating_sub(Duration::from_millis(1_500));
-        let message_timeout = message_timeout.clamp(part(0.4), part(0.8));
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
             // A round goes out at once; this is for when librdkafka's thread does not wake up in time for that.
             .set("linger.ms", "3")
-            // Below the request's time, so that librdkafka tells in time what became of each record, and so
-            // that time is left to create a topic that turns out to be gone.
-            .set("message.timeout.ms", message_timeout.as_millis().to_string())
+            .set("message.timeout.ms", self.message_timeout().as_millis().to_string())
             .set("topic.metadata.propagation.max.ms", part(0.3).as_millis().to_string())
             // What waits is limited in bytes, by us.
             .set("queue.buffering.max.messages", "0")
             .set("queue.buffering.max.kbytes", "2147483647");
         self.with_properties(config)
+    }
+
+    /// How long librdkafka tries to send a record: below the request's time, so that it tells in time what became of
+    /// each record, and so that time is left to create a topic that turns out to be gone.
+    pub(super) fn message_timeout(&self) -> Duration {
+        // Librdkafka looks for records that timed out once a second.
+        let timeout = self.request_timeout.saturating_sub(Duration::from_millis(1_500));
+        timeout.clamp(self.request_timeout.mul_f64(0.4), self.request_timeout.mul_f64(0.8))
     }
 
     /// Of a client that reads, which may hold so many bytes that were not asked for yet.

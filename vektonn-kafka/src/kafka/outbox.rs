@@ -7,10 +7,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::append::record_bytes;
 use super::batch::{Batch, Delivery};
@@ -38,12 +39,16 @@ struct State {
 struct Topic {
     waiting: VecDeque<Portion>,
     is_under_way: bool,
+    /// The round before was not answered in time.
+    is_silent: bool,
 }
 
 /// Records of one batch and one topic.
 struct Portion {
     batch: Arc<Batch>,
     places: VecDeque<usize>,
+    /// What is sent later may not be answered before the append must be.
+    send_by: Instant,
 }
 
 /// Records of one topic that are sent together.
@@ -63,23 +68,25 @@ pub(super) struct Ticket {
     outbox: Arc<Outbox>,
     topic: String,
     unanswered: AtomicUsize,
+    timed_out: AtomicBool,
 }
 
 impl Outbox {
-    /// Puts records of a batch in line.
-    pub(super) fn push(&self, batch: &Arc<Batch>, places: &[usize]) {
+    /// Puts records of a batch in line. Behind a round that was not answered in time they are sent until `send_by` only:
+    /// of those that were never sent it is known that they are not in the log.
+    pub(super) fn push(&self, batch: &Arc<Batch>, places: &[usize], send_by: Instant) {
         let mut by_topic: BTreeMap<&str, VecDeque<usize>> = BTreeMap::new();
         for &place in places {
             by_topic.entry(&batch.records()[place].topic).or_default().push_back(place);
         }
         let mut state = self.state.lock();
         for (topic, places) in by_topic {
-            let portion = Portion { batch: Arc::clone(batch), places };
+            let portion = Portion { batch: Arc::clone(batch), places, send_by };
             match state.topics.get_mut(topic) {
                 Some(topic) => topic.waiting.push_back(portion),
                 None => {
-                    let topic_state = Topic { waiting: VecDeque::from([portion]), is_under_way: false };
-                    state.topics.insert(topic.to_owned(), topic_state);
+                    let waiting = VecDeque::from([portion]);
+                    state.topics.insert(topic.to_owned(), Topic { waiting, ..Topic::default() });
                 }
             }
         }
@@ -133,10 +140,11 @@ impl Outbox {
         while !state.topics.is_empty() && !self.changed.wait_until(&mut state, deadline).timed_out() {}
     }
 
-    fn land(&self, topic: &str) {
+    fn land(&self, topic: &str, timed_out: bool) {
         let mut state = self.state.lock();
         if let Some(topic) = state.topics.get_mut(topic) {
             topic.is_under_way = false;
+            topic.is_silent = timed_out;
         }
         drop(state);
         self.changed.notify_all();
@@ -148,10 +156,16 @@ impl Topic {
     fn next_round(&mut self, outbox: &Arc<Outbox>, name: &str) -> Option<Round> {
         let mut entries = vec![];
         let mut bytes = 0;
+        let late = self.is_silent.then(Instant::now);
         while let Some(portion) = self.waiting.front_mut() {
             // Records of a batch that are sent again, and those behind them, must not change their order.
             if let Some(code) = portion.batch.failure() {
                 portion.answer(Delivery::Refused { code });
+                self.waiting.pop_front();
+                continue;
+            }
+            if late.is_some_and(|now| now > portion.send_by) {
+                portion.answer(Delivery::Unsent);
                 self.waiting.pop_front();
                 continue;
             }
@@ -171,7 +185,8 @@ impl Topic {
         }
         self.is_under_way = true;
         let unanswered = AtomicUsize::new(entries.len());
-        let ticket = Ticket { outbox: Arc::clone(outbox), topic: name.to_owned(), unanswered };
+        let timed_out = AtomicBool::new(false);
+        let ticket = Ticket { outbox: Arc::clone(outbox), topic: name.to_owned(), unanswered, timed_out };
         Some(Round { entries, ticket: Arc::new(ticket) })
     }
 }
@@ -184,9 +199,14 @@ impl Portion {
 
 impl Ticket {
     /// One more record is answered.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&self, delivery: Delivery) {
+        if let Delivery::Refused { code } | Delivery::Unknown { code } = delivery
+            && code == RDKafkaErrorCode::MessageTimedOut
+        {
+            self.timed_out.store(true, Ordering::Relaxed);
+        }
         if self.unanswered.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.outbox.land(&self.topic);
+            self.outbox.land(&self.topic, self.timed_out.load(Ordering::Relaxed));
         }
     }
 }
@@ -195,7 +215,6 @@ impl Ticket {
 mod tests {
     use std::time::Duration;
 
-    use rdkafka::types::RDKafkaErrorCode;
     use vektonn_core::codec::Record;
 
     use super::*;
@@ -206,10 +225,14 @@ mod tests {
 
     /// A batch in line.
     fn push(outbox: &Outbox, records: Vec<Record>) -> Arc<Batch> {
+        push_until(outbox, records, Instant::now() + Duration::from_secs(60))
+    }
+
+    fn push_until(outbox: &Outbox, records: Vec<Record>, send_by: Instant) -> Arc<Batch> {
         let places: Vec<usize> = (0..records.len()).collect();
         let batch = Arc::new(Batch::new(records));
         batch.start(&places);
-        outbox.push(&batch, &places);
+        outbox.push(&batch, &places, send_by);
         batch
     }
 
@@ -220,7 +243,7 @@ mod tests {
     fn answer(round: &Round, delivery: Delivery) {
         for entry in &round.entries {
             entry.batch.set(entry.place, delivery);
-            round.ticket.answered();
+            round.ticket.answered(delivery);
         }
     }
 
@@ -276,6 +299,30 @@ mod tests {
         answer(&rounds[0], ACKED);
         push(&outbox, vec![record("b", 1)]);
         assert_eq!(outbox.take()[0].ticket.topic, "b");
+    }
+
+    /// An append must not be told "unknown" because its records were sent when its time was nearly up, to a broker
+    /// that is gone.
+    #[test]
+    fn behind_a_round_that_timed_out_nothing_is_sent_too_late() {
+        let outbox = Arc::new(Outbox::default());
+        let past = Instant::now();
+        let timed_out = Delivery::Unknown { code: RDKafkaErrorCode::MessageTimedOut };
+        for (answer_before, is_sent) in [(ACKED, true), (timed_out, false)] {
+            push(&outbox, vec![record("a", 1)]);
+            let before = outbox.take();
+            let late = push_until(&outbox, vec![record("a", 1)], past);
+            let in_time = push(&outbox, vec![record("a", 1)]);
+            answer(&before[0], answer_before);
+            let round = outbox.take().remove(0);
+            let batches: Vec<_> = round.entries.iter().map(|entry| Arc::as_ptr(&entry.batch)).collect();
+            match is_sent {
+                true => assert_eq!(batches, [Arc::as_ptr(&late), Arc::as_ptr(&in_time)]),
+                false => assert_eq!(batches, [Arc::as_ptr(&in_time)]),
+            }
+            assert_eq!(late.deliveries(), [if is_sent { Delivery::Pending } else { Delivery::Unsent }]);
+            answer(&round, ACKED);
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(super) struct Slot {
 impl Slot {
     fn answer(self, delivery: Delivery) {
         self.entry.batch.set(self.entry.place, delivery);
-        self.ticket.answered();
+        self.ticket.answered(delivery);
     }
 }
 
@@ -63,10 +63,17 @@ impl Sender {
         }
     }
 
-    /// Sends the records of the batch at these places, in this order, without waiting for anything.
-    pub(super) fn send(&self, batch: &Arc<Batch>, places: &[usize]) {
+    /// Sends the records of the batch at these places, in this order, without waiting for anything. What became of them
+    /// is to be told by the deadline.
+    pub(super) fn send(&self, batch: &Arc<Batch>, places: &[usize], deadline: Instant) {
         batch.start(places);
-        self.outbox.push(batch, places);
+        let now = Instant::now();
+        let patience = self.producers.options.message_timeout();
+        self.outbox.push(
+            batch,
+            places,
+            deadline.checked_sub(patience).map_or(now, |send_by| send_by.max(now)),
+        );
         let mut is_running = self.thread.lock();
         if !*is_running {
             let (outbox, producers) = (Arc::clone(&self.outbox), Arc::clone(&self.producers));
@@ -211,7 +218,7 @@ mod tests {
         let records = vec![Record { topic: "T".to_owned(), key: vec![1], value: None }];
         let waiting = Arc::new(Batch::new(records));
         waiting.start(&[0]);
-        sender.outbox.push(&waiting, &[0]);
+        sender.outbox.push(&waiting, &[0], Instant::now());
         let first = sender.producers.working().unwrap();
         sender.outbox.take().into_iter().for_each(|round| send(&first, round));
         assert!(Arc::ptr_eq(&first, &sender.producers.working().unwrap()));
