@@ -1,33 +1,41 @@
 //! A batch of changes that becomes durable as a whole.
 
-use std::hash::BuildHasher;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fjall::PersistMode;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use fjall::{PersistMode, Slice};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use vektonn_core::codec::Record;
 
 use super::entries::{self, Latest};
 use super::log::{Storage, describe};
 use crate::topic_table::TopicState;
 
+/// The latest records of keys in the form of [`entries::latest_key`].
+pub(super) type Keys = HashMap<Slice, Place>;
+
 /// Records to be written, and earlier ones of their keys to be removed.
+#[derive(Default)]
 pub(super) struct LogBatch {
     /// `None` where a later record of this batch has the same key.
     records: Vec<Option<NewRecord>>,
-    /// Places in `records` of the latest record of each key.
-    places: HashTable<usize>,
-    hasher: DefaultHashBuilder,
+    keys: Keys,
     removed: Vec<Removed>,
-    /// Milliseconds since 1970.
-    now_ms: u64,
+}
+
+/// Where a key's latest record is.
+pub(super) struct Place {
+    latest: Latest,
+    /// In the batch's records.
+    index: usize,
 }
 
 struct NewRecord {
     topic: u32,
     latest: Latest,
     /// In the form of [`entries::latest_key`].
-    latest_key: Vec<u8>,
-    entry: Vec<u8>,
+    latest_key: Slice,
+    entry: Slice,
 }
 
 struct Removed {
@@ -42,60 +50,49 @@ pub(super) struct OldTombstone {
 }
 
 impl LogBatch {
-    pub(super) fn new() -> Self {
-        Self {
-            records: vec![],
-            places: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-            removed: vec![],
-            now_ms: now_ms(),
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-
-    /// Adds a record at the given offset, which is above all others of its topic.
+    /// Adds a record at the given offset, which is above all others of its topic. Earlier records are those in the
+    /// storage and, later than these, those of the batch that is being committed.
     ///
     /// # Errors
     /// When the storage cannot be read; the batch is unchanged then.
     pub(super) fn put(
         &mut self,
         storage: &Storage,
+        committing: &Keys,
         topic: u32,
         offset: u64,
-        key: &[u8],
-        value: Option<&[u8]>,
+        record: &Record,
     ) -> Result<(), String> {
-        let Self { records, places, hasher, removed, .. } = self;
-        let latest_key = entries::latest_key(topic, key);
-        let key_at = |&place: &usize| records[place].as_ref().map(|record| record.latest_key.as_slice());
-        let hash = hasher.hash_one(Some(latest_key.as_slice()));
-        let next = records.len();
-        match places.find_mut(hash, |place| key_at(place) == Some(&latest_key)) {
-            Some(place) => {
-                let replaced = std::mem::replace(place, next);
-                records[replaced] = None;
+        let latest = Latest { offset, is_tombstone: record.value.is_none() };
+        let place = Place { latest, index: self.records.len() };
+        let latest_key = entries::latest_key(topic, &record.key);
+        match self.keys.entry(latest_key.clone()) {
+            Entry::Occupied(mut earlier) => {
+                let earlier = earlier.insert(place);
+                self.records[earlier.index] = None;
             }
-            None => {
-                let earlier = storage.latest(&latest_key)?;
-                removed.extend(earlier.map(|latest| Removed { topic, latest }));
-                places.insert_unique(hash, next, |place| hasher.hash_one(key_at(place)));
+            Entry::Vacant(vacant) => {
+                let earlier = match committing.get(&latest_key) {
+                    Some(place) => Some(place.latest),
+                    None => storage.latest(&latest_key)?,
+                };
+                self.removed.extend(earlier.map(|latest| Removed { topic, latest }));
+                vacant.insert(place);
             }
         }
-        let latest = Latest { offset, is_tombstone: value.is_none() };
-        let entry = entries::encode_record(key, value);
-        records.push(Some(NewRecord { topic, latest, latest_key, entry }));
+        let entry = entries::encode_record(&record.key, record.value.as_deref());
+        self.records.push(Some(NewRecord { topic, latest, latest_key, entry }));
         Ok(())
     }
 
+    /// The latest records of the batch, to which nothing is added any more.
+    pub(super) fn take_keys(&mut self) -> Keys {
+        std::mem::take(&mut self.keys)
+    }
+
     /// Writes the batch and the changed topics. They are durable when this returns.
-    pub(super) fn commit<'a>(
-        self,
-        storage: &Storage,
-        topics: impl Iterator<Item = &'a TopicState>,
-    ) -> fjall::Result<()> {
+    pub(super) fn commit(self, storage: &Storage, topics: &[TopicState]) -> fjall::Result<()> {
+        let now_ms = now_ms();
         let mut batch = storage.db.batch().durability(Some(PersistMode::SyncAll));
         for Removed { topic, latest } in self.removed {
             let log_key = entries::log_key(topic, latest.offset);
@@ -109,7 +106,7 @@ impl LogBatch {
             batch.insert(&storage.log, log_key, entry);
             if latest.is_tombstone {
                 let key = entries::record_key(&latest_key);
-                batch.insert(&storage.tombstones, log_key, entries::encode_tombstone(self.now_ms, key));
+                batch.insert(&storage.tombstones, log_key, entries::encode_tombstone(now_ms, key));
             }
             batch.insert(&storage.latest, latest_key, entries::encode_latest(latest));
         }

@@ -9,6 +9,8 @@
 
 use std::sync::Arc;
 
+use byteview::ByteView;
+use fjall::Slice;
 use uuid::Uuid;
 
 use crate::LogRecord;
@@ -34,8 +36,8 @@ pub(super) fn log_key_offset(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.get(4..12)?.try_into().ok()?))
 }
 
-pub(super) fn latest_key(topic: u32, record_key: &[u8]) -> Vec<u8> {
-    [&topic.to_be_bytes(), record_key].concat()
+pub(super) fn latest_key(topic: u32, record_key: &[u8]) -> Slice {
+    ByteView::fused(&topic.to_be_bytes(), record_key).into()
 }
 
 /// The record's key in a key of `latest`.
@@ -61,15 +63,10 @@ pub(super) fn decode_topic(name: &[u8], value: &[u8]) -> Option<TopicState> {
     })
 }
 
-pub(super) fn encode_record(key: &[u8], value: Option<&[u8]>) -> Vec<u8> {
-    let kind = if value.is_some() { VALUE } else { TOMBSTONE };
-    let value = value.unwrap_or_default();
-    let mut bytes = Vec::with_capacity(5 + key.len() + value.len());
-    bytes.push(kind);
-    bytes.extend_from_slice(&(key.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(key);
-    bytes.extend_from_slice(value);
-    bytes
+pub(super) fn encode_record(key: &[u8], value: Option<&[u8]>) -> Slice {
+    let mut head = [if value.is_some() { VALUE } else { TOMBSTONE }; 5];
+    head[1..].copy_from_slice(&(key.len() as u32).to_be_bytes());
+    ByteView::fused(&ByteView::fused(&head, key), value.unwrap_or_default()).into()
 }
 
 pub(super) fn decode_record(offset: u64, bytes: &[u8]) -> Option<LogRecord> {

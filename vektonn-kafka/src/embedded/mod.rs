@@ -1,8 +1,8 @@
 //! The embedded data source: compacted logs in a directory of this machine, on the storage engine `fjall`.
 //!
-//! What an append acknowledges survives `kill -9` and power loss: one writer thread gathers whatever is
-//! waiting into one atomic batch, syncs it to disk, and then acknowledges it and shows it to tails. In the
-//! same batch the earlier record of each key is removed, so that the log is compacted at all times.
+//! What an append acknowledges survives `kill -9` and power loss: a batch is written as a whole, synced to disk, and then
+//! acknowledged and shown to tails; meanwhile whatever comes in is gathered into the next one. In the same batch the
+//! earlier record of each key is removed, so that the log is compacted at all times.
 //!
 //! ```text
 //! <dir>/format-version   the layout of this directory
@@ -11,15 +11,17 @@
 //! ```
 
 mod batch;
+mod committer;
 mod directory;
 mod entries;
 mod journal;
 mod log;
+mod progress;
 mod queue;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ use vektonn_core::Position;
 use vektonn_core::codec::Record;
 use vektonn_core::sharding::TopicSelector;
 
+use self::committer::Committer;
 use self::entries::RECORD_KEY_BYTES_MAX;
 use self::log::EmbeddedLog;
 use self::queue::Queue;
@@ -72,7 +75,8 @@ impl Default for EmbeddedOptions {
 pub struct EmbeddedDataSource {
     log: Arc<EmbeddedLog>,
     queue: Arc<Queue>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    /// The writer and the committer, which ends after it.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl EmbeddedDataSource {
@@ -84,12 +88,18 @@ impl EmbeddedDataSource {
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
         let log = Arc::new(EmbeddedLog::open(dir, &options)?);
         let queue = Arc::new(Queue::new(options.queued_bytes_max));
-        let writer = Writer::new(Arc::clone(&log), Arc::clone(&queue), options);
-        let thread = std::thread::Builder::new()
-            .name("log-writer".to_owned())
-            .spawn(move || writer.run())
-            .map_err(|source| OpenError::io("start the writer thread for", dir, source))?;
-        Ok(Self { log, queue, writer: Mutex::new(Some(thread)) })
+        let (batches, prepared) = mpsc::channel();
+        let committer = Committer::new(Arc::clone(&log), Arc::clone(&queue), prepared);
+        let writer = Writer::new(Arc::clone(&log), Arc::clone(&queue), batches, options);
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(work)
+                .map_err(|source| OpenError::io("start a thread for", dir, source))
+        };
+        let committer = spawn("log-committer", Box::new(move || committer.run()))?;
+        let writer = spawn("log-writer", Box::new(move || writer.run()))?;
+        Ok(Self { log, queue, threads: Mutex::new(vec![writer, committer]) })
     }
 
     /// Bytes the data directory's log takes on disk, about.
@@ -101,10 +111,10 @@ impl EmbeddedDataSource {
 impl Drop for EmbeddedDataSource {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(thread) = self.writer.get_mut().take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the log's writer thread panicked");
+        for thread in self.threads.get_mut().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the log panicked");
+            }
         }
     }
 }

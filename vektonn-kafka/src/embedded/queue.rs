@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use vektonn_core::Position;
 use vektonn_core::codec::Record;
 
+use super::progress::Fault;
 use crate::{AppendError, AppendFailure};
 
 /// What a record takes besides its key and value, about.
@@ -24,14 +25,17 @@ pub(super) struct Job {
 
 /// What the writer is to do next.
 pub(super) enum Next {
-    Write(Vec<Job>),
+    /// Add this append to the batch.
+    Prepare(Job),
+    /// Hand over the batch: the one before is durable, or writing is over.
+    Commit,
     /// The time is up.
     Idle,
     /// Nothing waits and nothing will.
     End,
 }
 
-/// A queue of appends, bounded in bytes.
+/// A queue of appends, bounded in bytes, and what the writer and the committer must know of each other.
 pub(super) struct Queue {
     state: Mutex<State>,
     changed: Condvar,
@@ -42,7 +46,9 @@ pub(super) struct Queue {
 struct State {
     jobs: VecDeque<Job>,
     bytes: usize,
-    refusal: Option<AppendFailure>,
+    /// A batch is being committed.
+    committing: bool,
+    refusal: Option<Fault>,
     closed: bool,
 }
 
@@ -58,8 +64,8 @@ impl Queue {
     ) -> Result<oneshot::Receiver<Result<Position, AppendError>>, AppendFailure> {
         let bytes = records.iter().map(record_bytes).sum();
         let mut state = self.state.lock();
-        if let Some(failure) = &state.refusal {
-            return Err(failure.clone());
+        if let Some(fault) = &state.refusal {
+            return Err(fault.failure.clone());
         }
         if !state.jobs.is_empty() && state.bytes + bytes > self.bytes_max {
             return Err(AppendFailure::TooBusy {
@@ -75,26 +81,44 @@ impl Queue {
         Ok(receiver)
     }
 
-    /// Waits for appends and takes as many as fit into `bytes_max`, at least one.
-    pub(super) fn take(&self, bytes_max: usize, deadline: Instant) -> Next {
+    /// Waits for what is to be done next. A batch that is being prepared has `room` for so many bytes; without one,
+    /// an append of any size is taken, and the wait ends at the deadline.
+    pub(super) fn take(&self, room: Option<usize>, deadline: Instant) -> Next {
         let mut state = self.state.lock();
-        while state.jobs.is_empty() {
-            if state.closed {
-                return Next::End;
+        loop {
+            if room.is_some() && state.is_settled() {
+                return Next::Commit;
             }
-            if self.changed.wait_until(&mut state, deadline).timed_out() {
+            if let Some(job) = state.jobs.pop_front_if(|job| room.is_none_or(|room| job.bytes <= room)) {
+                state.bytes -= job.bytes;
+                return Next::Prepare(job);
+            }
+            if room.is_some() {
+                self.changed.wait(&mut state);
+            } else if state.closed {
+                return Next::End;
+            } else if self.changed.wait_until(&mut state, deadline).timed_out() {
                 return Next::Idle;
             }
         }
-        let mut jobs = Vec::new();
-        let mut bytes = 0;
-        while let Some(job) = state.jobs.pop_front_if(|job| jobs.is_empty() || bytes + job.bytes <= bytes_max)
-        {
-            bytes += job.bytes;
-            jobs.push(job);
-        }
-        state.bytes -= bytes;
-        Next::Write(jobs)
+    }
+
+    /// A batch is being committed from now on.
+    pub(super) fn committing(&self) {
+        self.state.lock().committing = true;
+    }
+
+    /// It is durable.
+    pub(super) fn committed(&self) {
+        self.state.lock().committing = false;
+        self.changed.notify_one();
+    }
+
+    /// Waits until no batch is being committed.
+    pub(super) fn wait_committed(&self) -> Result<(), Fault> {
+        let mut state = self.state.lock();
+        self.changed.wait_while(&mut state, |state| !state.is_settled());
+        state.refusal.clone().map_or(Ok(()), Err)
     }
 
     /// Whether appends wait.
@@ -102,22 +126,35 @@ impl Queue {
         !self.state.lock().jobs.is_empty()
     }
 
-    /// Lets all further appends fail, and hands back those that wait. The first reason stays.
-    pub(super) fn refuse(&self, failure: AppendFailure) -> Vec<Job> {
+    /// Lets all further appends fail, and those that wait. The first reason stays.
+    pub(super) fn refuse(&self, fault: Fault) {
         let mut state = self.state.lock();
-        state.refusal.get_or_insert(failure);
+        let failure = state.refusal.get_or_insert(fault).failure.clone();
         state.bytes = 0;
-        state.jobs.drain(..).collect()
+        let jobs = std::mem::take(&mut state.jobs);
+        drop(state);
+        self.changed.notify_one();
+        for job in jobs {
+            // Nobody waiting for the reply is fine.
+            let _ = job.reply.send(Err(AppendError::all_failed(failure.clone(), job.records.len())));
+        }
     }
 
     pub(super) fn refusal(&self) -> Option<AppendFailure> {
-        self.state.lock().refusal.clone()
+        self.state.lock().refusal.as_ref().map(|fault| fault.failure.clone())
     }
 
     /// Tells the writer to end when all that waits is written.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_one();
+    }
+}
+
+impl State {
+    /// What was handed over is durable, or nothing will be any more.
+    fn is_settled(&self) -> bool {
+        !self.committing || self.refusal.is_some()
     }
 }
 

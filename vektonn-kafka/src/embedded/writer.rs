@@ -1,19 +1,25 @@
-//! The one thread that changes the log.
+//! The thread that prepares changes of the log.
+//!
+//! While one batch is written and synced by the [`Committer`](super::committer::Committer), the next one is prepared
+//! here from whatever comes in; it is handed over as soon as the one before is durable. When a batch fails, everything
+//! that was prepared after it is given up.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 use vektonn_core::codec::Record;
-use vektonn_core::{Position, TopicPosition};
 
 use super::EmbeddedOptions;
-use super::batch::{self, LogBatch};
-use super::log::{EmbeddedLog, describe};
-use super::queue::{Job, Next, Queue, Reply, record_bytes};
+use super::batch::{self, Keys, LogBatch};
+use super::committer::{Prepared, publish, stop};
+use super::log::EmbeddedLog;
+use super::progress::{Fault, Progress};
+use super::queue::{Job, Next, Queue, record_bytes};
 use crate::topic_table::TopicState;
-use crate::{AppendError, AppendFailure, RecordOutcome};
+use crate::{AppendFailure, RecordOutcome};
 
 /// Tombstones removed at once, so that appends do not wait long.
 const SWEEP_COUNT_MAX: usize = 1_000;
@@ -25,40 +31,42 @@ const SWEEP_INTERVAL_MIN: Duration = Duration::from_millis(10);
 pub(super) struct Writer {
     log: Arc<EmbeddedLog>,
     queue: Arc<Queue>,
+    committer: Sender<Prepared>,
     options: EmbeddedOptions,
-    /// As in the log's table, and what the batch under way adds to it. A topic's number is its place.
+    /// As in the log's table, and what the batches under way add to it. A topic's number is its place.
     topics: Vec<TopicState>,
     numbers: HashMap<Arc<str>, u32>,
-    /// Topics that the batch under way changes.
+    /// The batch that is being prepared.
+    batch: LogBatch,
+    batch_bytes: usize,
+    /// Topics that it changes.
     changed: BTreeSet<u32>,
+    /// The appends it has records of. Only the last may have more.
+    appends: Vec<Progress>,
+    /// The keys of the batch that is being committed: the storage may not know them yet.
+    committing: Keys,
     next_sweep: Instant,
 }
 
-/// Why a batch was not written, and what that means for its records.
-struct Fault {
-    failure: AppendFailure,
-    outcome: RecordOutcome,
-}
-
-/// How far an append has come.
-struct Progress {
-    reply: Option<Reply>,
-    records: usize,
-    acked: usize,
-    in_batch: usize,
-    /// The position after its records, by topic number; later entries of a topic count.
-    position: Vec<(u32, u64)>,
-}
-
 impl Writer {
-    pub(super) fn new(log: Arc<EmbeddedLog>, queue: Arc<Queue>, options: EmbeddedOptions) -> Self {
+    pub(super) fn new(
+        log: Arc<EmbeddedLog>,
+        queue: Arc<Queue>,
+        committer: Sender<Prepared>,
+        options: EmbeddedOptions,
+    ) -> Self {
         let mut this = Self {
             log,
             queue,
+            committer,
             options,
             topics: vec![],
             numbers: HashMap::new(),
+            batch: LogBatch::default(),
+            batch_bytes: 0,
             changed: BTreeSet::new(),
+            appends: vec![],
+            committing: Keys::default(),
             next_sweep: Instant::now(),
         };
         this.forget_batch();
@@ -67,12 +75,19 @@ impl Writer {
 
     pub(super) fn run(mut self) {
         loop {
-            match self.queue.take(self.options.batch_bytes_max, self.next_sweep) {
-                Next::Write(jobs) => self.write(jobs),
-                Next::Idle => {}
+            let room = self.options.batch_bytes_max.saturating_sub(self.batch_bytes);
+            let room = (!self.appends.is_empty()).then_some(room);
+            let result = match self.queue.take(room, self.next_sweep) {
+                Next::Prepare(job) => self.prepare(job),
+                Next::Commit => self.commit(),
+                Next::Idle => Ok(()),
                 Next::End => return,
+            };
+            if let Err(fault) = result {
+                self.forget_batch();
+                self.appends.drain(..).for_each(|append| append.fail(&fault));
             }
-            if Instant::now() >= self.next_sweep {
+            if self.appends.is_empty() && Instant::now() >= self.next_sweep {
                 self.next_sweep = Instant::now() + self.sweep_interval();
                 self.sweep();
             }
@@ -83,47 +98,37 @@ impl Writer {
     fn forget_batch(&mut self) {
         self.topics = self.log.table().lock().clone();
         self.numbers = self.topics.iter().map(|topic| (Arc::clone(&topic.name), topic.number)).collect();
+        self.batch = LogBatch::default();
+        self.batch_bytes = 0;
         self.changed.clear();
     }
 
-    fn write(&mut self, jobs: Vec<Job>) {
-        let (mut progress, records): (Vec<_>, Vec<_>) = jobs.into_iter().map(Progress::new).unzip();
-        if let Err(fault) = self.write_all(&mut progress, records) {
-            self.forget_batch();
-            for each in progress {
-                each.fail(&fault);
+    /// Adds the append to the batch; more than fits into one goes into several.
+    fn prepare(&mut self, job: Job) -> Result<(), Fault> {
+        self.appends.push(Progress::new(job.reply, job.records.len()));
+        for record in job.records {
+            if self.batch_bytes >= self.options.batch_bytes_max {
+                self.commit()?;
+            }
+            if let Err(why) = self.put(&record) {
+                self.settle()?;
+                return Err(Fault::nothing_written(AppendFailure::Read { why }));
             }
         }
+        Ok(())
     }
 
-    fn write_all(&mut self, progress: &mut [Progress], jobs: Vec<Vec<Record>>) -> Result<(), Fault> {
-        let mut batch = LogBatch::new();
-        let mut bytes = 0;
-        for (job, records) in jobs.into_iter().enumerate() {
-            for record in records {
-                if bytes >= self.options.batch_bytes_max {
-                    bytes = 0;
-                    self.commit(std::mem::replace(&mut batch, LogBatch::new()), progress)?;
-                }
-                bytes += record_bytes(&record);
-                let (topic, next_offset) = self.put(&mut batch, record)?;
-                progress[job].put(topic, next_offset);
-            }
-        }
-        self.commit(batch, progress)
-    }
-
-    /// Adds the record to the batch; returns its topic's number and the offset after it.
-    fn put(&mut self, batch: &mut LogBatch, record: Record) -> Result<(u32, u64), Fault> {
+    fn put(&mut self, record: &Record) -> Result<(), String> {
         let number = self.topic_number(&record.topic);
         let topic = &mut self.topics[number as usize];
-        batch
-            .put(&self.log.storage, number, topic.end, &record.key, record.value.as_deref())
-            .map_err(|why| Fault::nothing_written(AppendFailure::Read { why }))?;
+        self.batch.put(&self.log.storage, &self.committing, number, topic.end, record)?;
+        self.batch_bytes += record_bytes(record);
         topic.end += 1;
-        let next_offset = topic.end;
         self.changed.insert(number);
-        Ok((number, next_offset))
+        if let Some(append) = self.appends.last_mut() {
+            append.put(number, topic.end);
+        }
+        Ok(())
     }
 
     /// The number of the topic, which is created if need be.
@@ -139,34 +144,35 @@ impl Writer {
         number
     }
 
-    /// Makes the batch durable, shows it to the tails, and replies to the appends that are complete.
-    fn commit(&mut self, batch: LogBatch, progress: &mut [Progress]) -> Result<(), Fault> {
-        if batch.is_empty() {
-            return Ok(());
-        }
+    /// Hands the batch to the committer once the one before is durable.
+    fn commit(&mut self) -> Result<(), Fault> {
+        self.settle()?;
         self.check_disk()?;
-        let topics = self.changed.iter().map(|&number| &self.topics[number as usize]);
-        batch.commit(&self.log.storage, topics).map_err(|e| self.stop(&e))?;
-        self.publish();
-        for each in progress {
-            each.ack(&self.topics);
-        }
+        self.appends.iter_mut().for_each(Progress::commit);
+        let mut batch = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        self.committing = batch.take_keys();
+        let prepared = Prepared {
+            batch,
+            topics: self.take_changed(),
+            appends: self.appends.extract_if(.., |append| append.ends_here()).collect(),
+        };
+        self.queue.committing();
+        // If it is gone, the queue refuses everything.
+        let _ = self.committer.send(prepared);
         Ok(())
     }
 
-    /// Shows the changed topics to readers.
-    fn publish(&mut self) {
-        self.log.table().update(|table| {
-            for &number in &self.changed {
-                let topic = self.topics[number as usize].clone();
-                match table.get_mut(number as usize) {
-                    Some(slot) => *slot = topic,
-                    // New topics come in the order of their numbers.
-                    None => table.push(topic),
-                }
-            }
-        });
-        self.changed.clear();
+    /// Waits until everything handed over is durable.
+    fn settle(&mut self) -> Result<(), Fault> {
+        self.queue.wait_committed()?;
+        self.committing.clear();
+        self.appends.iter_mut().for_each(Progress::settle);
+        Ok(())
+    }
+
+    fn take_changed(&mut self) -> Vec<TopicState> {
+        std::mem::take(&mut self.changed).iter().map(|&number| self.topics[number as usize].clone()).collect()
     }
 
     /// Nothing is written before there is room for it: the storage engine does not survive a full disk.
@@ -186,27 +192,15 @@ impl Writer {
         Err(Fault::nothing_written(AppendFailure::DiskFull { dir, free_bytes, free_bytes_min }))
     }
 
-    /// Stops all writing: after a failed sync nobody knows what is on the disk.
-    fn stop(&self, error: &fjall::Error) -> Fault {
-        let why = describe(error);
-        tracing::error!(dir = %self.log.dir().display(), why, "a write failed, writes are stopped");
-        let failure = AppendFailure::WritesStopped { why };
-        for job in self.queue.refuse(failure.clone()) {
-            // Nobody waiting for the reply is fine.
-            let _ = job.reply.send(Err(AppendError::all_failed(failure.clone(), job.records.len())));
-        }
-        // The engine reports this one before it writes anything.
-        let nothing_written = matches!(error, fjall::Error::Poisoned);
-        let outcome = if nothing_written { RecordOutcome::Failed } else { RecordOutcome::Unknown };
-        Fault { failure, outcome }
-    }
-
     fn sweep_interval(&self) -> Duration {
         (self.options.tombstone_retention / 10).clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)
     }
 
     /// Removes old tombstones until there are none, or an append waits.
     fn sweep(&mut self) {
+        if self.settle().is_err() {
+            return;
+        }
         let retention_ms = self.options.tombstone_retention.as_millis() as u64;
         let written_ms = batch::now_ms().saturating_sub(retention_ms);
         for topic in 0..self.topics.len() as u32 {
@@ -232,13 +226,12 @@ impl Writer {
         if self.check_disk().is_err() {
             return false;
         }
+        let topic = &mut self.topics[topic as usize];
+        topic.swept_below = last.offset + 1;
         // Shown before it happens, so that no tail misses a tombstone unawares.
-        self.topics[topic as usize].swept_below = last.offset + 1;
-        self.changed.insert(topic);
-        self.publish();
-        let topic = &self.topics[topic as usize];
+        publish(&self.log, vec![topic.clone()]);
         tracing::debug!(topic = &*topic.name, tombstones = old.len(), "sweeping old tombstones");
-        batch::sweep(&self.log.storage, topic, &old).map_err(|e| self.stop(&e)).is_ok()
+        batch::sweep(&self.log.storage, topic, &old).map_err(|e| stop(&self.log, &self.queue, &e)).is_ok()
     }
 }
 
@@ -246,61 +239,10 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.queue.refuse(AppendFailure::WritesStopped { why: "the writer panicked".to_owned() });
+            self.queue.refuse(Fault {
+                failure: AppendFailure::WritesStopped { why: "the writer panicked".to_owned() },
+                outcome: RecordOutcome::Unknown,
+            });
         }
-    }
-}
-
-impl Fault {
-    fn nothing_written(failure: AppendFailure) -> Self {
-        Self { failure, outcome: RecordOutcome::Failed }
-    }
-}
-
-impl Progress {
-    fn new(job: Job) -> (Self, Vec<Record>) {
-        let this = Self {
-            reply: Some(job.reply),
-            records: job.records.len(),
-            acked: 0,
-            in_batch: 0,
-            position: vec![],
-        };
-        (this, job.records)
-    }
-
-    /// One more of its records is in the batch under way.
-    fn put(&mut self, topic: u32, next_offset: u64) {
-        self.in_batch += 1;
-        match self.position.last_mut() {
-            // Nearly always: an append has few topics.
-            Some(last) if last.0 == topic => last.1 = next_offset,
-            _ => self.position.push((topic, next_offset)),
-        }
-    }
-
-    /// The batch is durable: replies if that was the rest.
-    fn ack(&mut self, topics: &[TopicState]) {
-        self.acked += std::mem::take(&mut self.in_batch);
-        if self.acked < self.records {
-            return;
-        }
-        let Some(reply) = self.reply.take() else { return };
-        let mut position = Position::new();
-        for &(number, next_offset) in &self.position {
-            let topic = &topics[number as usize];
-            position.set(topic.name.to_string(), TopicPosition { topic_id: topic.id, next_offset });
-        }
-        // Nobody waiting for the reply is fine.
-        let _ = reply.send(Ok(position));
-    }
-
-    /// The batch was not written, and what comes after it is not tried.
-    fn fail(self, fault: &Fault) {
-        let Some(reply) = self.reply else { return };
-        let mut outcomes = vec![RecordOutcome::Failed; self.records];
-        outcomes[..self.acked].fill(RecordOutcome::Acked);
-        outcomes[self.acked..self.acked + self.in_batch].fill(fault.outcome);
-        let _ = reply.send(Err(AppendError { failure: fault.failure.clone(), outcomes }));
     }
 }
