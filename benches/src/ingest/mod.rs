@@ -93,24 +93,24 @@ struct Size {
 
 const FULL: Size = Size {
     rounds: 7,
-    upload_points: 50_000,
+    upload_points: 200_000,
     freshness_points: 10_000,
     freshness_samples: 300,
     search_points: &[10_000, 100_000],
     searches_per_round: 1_000,
     catch_up_records: 1_000_000,
-    kafka_upload_points: 100_000,
+    kafka_upload_points: 400_000,
     scatter_points: 40_000,
 };
 const QUICK: Size = Size {
     rounds: 3,
-    upload_points: 10_000,
+    upload_points: 100_000,
     freshness_points: 2_000,
     freshness_samples: 50,
     search_points: &[10_000],
     searches_per_round: 200,
     catch_up_records: 200_000,
-    kafka_upload_points: 50_000,
+    kafka_upload_points: 200_000,
     scatter_points: 40_000,
 };
 
