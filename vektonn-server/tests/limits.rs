@@ -158,7 +158,12 @@ fn the_documents_are_served() {
     for file in ["swagger-ui.css", "swagger-ui-bundle.js"] {
         assert_eq!(server.request(&format!("GET /{file}"), &[], b"").status, 200, "{file}");
     }
-    assert_eq!(server.post(UPLOAD, &format!("[{}]", point(1))).status, 200);
+    let uploaded = server.post(UPLOAD, &format!("[{}]", point(1)));
+    // The shard tells of a topic once it follows it.
+    let position = uploaded.header("X-Vektonn-Position").unwrap();
+    let headers = [("X-Vektonn-Min-Position", position), ("Content-Type", "application/json")];
+    let search = br#"{"k": 1, "queryVectors": [{"coordinates": [1, 2]}]}"#;
+    assert_eq!(server.request(&format!("POST {SEARCH}"), &headers, search).status, 200);
     let metrics = server.request("GET /metrics", &[], b"").body;
     for metric in [
         "vektonn_shard_points",
