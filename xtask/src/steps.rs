@@ -44,9 +44,9 @@ enum Step {
     Tls,
     /// Loom explores the interleavings of the vector store.
     Loom,
-    /// The index's tests for AArch64, emulated.
+    /// The index's tests for AArch64, emulated; only where asked for.
     Aarch64,
-    /// AddressSanitizer on the tests of the modules with unsafe code.
+    /// AddressSanitizer on the tests of the modules with unsafe code; only where asked for.
     AddressSanitizer,
     /// The published Python client works unchanged.
     Python,
@@ -60,8 +60,10 @@ enum Step {
 
 /// Runs the chosen steps in order.
 pub(crate) fn test(args: &TestArgs) -> Result<()> {
-    let is_chosen =
-        |step: &&Step| (args.only.is_empty() || args.only.contains(step)) && !args.skip.contains(step);
+    let is_chosen = |step: &&Step| {
+        let is_wanted = if args.only.is_empty() { !step.is_long() } else { args.only.contains(step) };
+        is_wanted && !args.skip.contains(step)
+    };
     let steps: Vec<_> = Step::value_variants().iter().filter(is_chosen).collect();
     let start = Instant::now();
     for (place, step) in steps.iter().enumerate() {
@@ -99,6 +101,11 @@ impl Step {
 
     fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Takes minutes and a compiler of its own: left out unless it is named.
+    fn is_long(self) -> bool {
+        matches!(self, Self::Aarch64 | Self::AddressSanitizer)
     }
 
     fn help(self) -> String {
