@@ -389,6 +389,12 @@ async fn processes_that_hold_the_same_are_told_from_others() {
     let other_right = other.shard("Right").await;
     let whole = other.start(Role::Whole).await;
     other.upload(&whole, &[(2, true, 2.0), (3, true, 3.5)]).await;
+    other
+        .eventually("the shard has both points", async || {
+            let info: Value = other.get(&other_right, "api/v1/info").await.json().await.unwrap();
+            info["dataPointsCount"] == 2
+        })
+        .await;
     let error = verify(&[&right.url, &other_right.url]).await.unwrap_err();
     assert!(error.to_string().contains("follows another topic"), "{error}");
     assert!(verify(&["http://127.0.0.1:1"]).await.is_err());
