@@ -18,6 +18,20 @@ def read_fbin(path):
     return np.fromfile(path, dtype="<f4", offset=8).reshape(int(rows), int(columns))
 
 
+def read_csr(path):
+    import scipy.sparse as sp
+
+    rows, columns, count = (int(number) for number in np.fromfile(path, dtype="<i8", count=3))
+    starts = np.fromfile(path, dtype="<i8", offset=24, count=rows + 1)
+    indices = np.fromfile(path, dtype="<i4", offset=24 + 8 * (rows + 1), count=count)
+    values = np.fromfile(path, dtype="<f4", offset=24 + 8 * (rows + 1) + 4 * count, count=count)
+    return sp.csr_matrix((values, indices, starts.astype(np.int32)), shape=(rows, columns))
+
+
+def read(path):
+    return read_csr(path) if path.endswith(".csr") else read_fbin(path)
+
+
 def resident_bytes():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -48,8 +62,8 @@ class Worker:
         return {"versions": self.module.versions(), "blas": blas_kernels()}
 
     def build(self, command):
-        base = read_fbin(command["base"])
-        self.queries = read_fbin(command["queries"])
+        base = read(command["base"])
+        self.queries = read(command["queries"])
         before = resident_bytes()
         wall, cpu = time.perf_counter(), time.process_time()
         self.engine = self.module.Engine(base, command["metric"], command["parameters"])
@@ -64,8 +78,9 @@ class Worker:
 
     def starts(self, command):
         """The first query of each call, as in `Ours::calls`."""
-        together = min(command["together"], len(self.queries))
-        starts, calls = len(self.queries) // together, -(-command["count"] // together)
+        count = self.queries.shape[0]
+        together = min(command["together"], count)
+        starts, calls = count // together, -(-command["count"] // together)
         return together, [(command["first"] // together + call) % starts * together for call in range(calls)]
 
     def search(self, command):
@@ -98,13 +113,17 @@ class Worker:
         return {}
 
     def call_overhead(self, command):
-        """Seconds of a call that searches one vector."""
-        calls = 20_000
-        search = self.engine.smallest().prepare(self.queries, 1, 1)
-        count = len(self.queries)
-        started = time.process_time()
-        for call in range(calls):
-            search(call % count)
+        """Seconds of a call that searches one vector; 0 for an engine that is made of Python itself."""
+        smallest = self.engine.smallest()
+        if smallest is None:
+            return {"seconds": 0}
+        search = smallest.prepare(self.queries, 1, 1)
+        count = self.queries.shape[0]
+        started, calls = time.process_time(), 0
+        while calls < 20_000 and time.process_time() < started + 1:
+            for start in range(min(count, 100)):
+                search(start)
+            calls += min(count, 100)
         return {"seconds": (time.process_time() - started) / calls}
 
     def sgemm(self, _command):

@@ -22,3 +22,11 @@ pub(crate) fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
 }
+
+/// Memory of this process that is in use now, in bytes.
+pub(crate) fn resident_bytes() -> Result<f64> {
+    let text =
+        std::fs::read_to_string("/proc/self/statm").context("no /proc/self/statm: this needs Linux")?;
+    let pages: f64 = text.split_whitespace().nth(1).context("no resident size")?.parse()?;
+    Ok(pages * rustix::param::page_size() as f64)
+}

@@ -13,6 +13,7 @@ mod datasets;
 mod exact;
 mod formats;
 mod ground_truth;
+mod hnsw;
 mod http;
 mod ingest;
 mod machine;
@@ -25,9 +26,9 @@ mod report;
 mod results;
 mod runbook;
 mod server;
+mod sparse;
 mod stats;
 // Until a benchmark of approximate search lands, only tests sweep.
-#[allow(dead_code)]
 mod sweep;
 
 use std::path::PathBuf;
@@ -61,8 +62,15 @@ enum Benchmark {
     Footprint(exact::FootprintArgs),
     /// An index through insertions, deletions, replacements and searches over time.
     Runbook(runbook::RunbookArgs),
+    /// Approximate dense search beside everybody else's.
+    Hnsw(hnsw::HnswArgs),
     /// Upload rate, time until an upload is searchable, and what HTTP adds to a search.
     Ingest(ingest::IngestArgs),
+    /// Sparse search, exact and approximate, beside everybody else's.
+    Sparse(sparse::SparseArgs),
+    /// Builds a sparse index and prints its memory; another process starts this.
+    #[command(hide = true)]
+    SparseFootprint(sparse::FootprintArgs),
 }
 
 fn main() -> ExitCode {
@@ -81,7 +89,10 @@ fn run(cli: &Cli) -> Result<()> {
         Benchmark::Exact(args) => ("exact", exact::run(args)?),
         Benchmark::Footprint(args) => return exact::build(args),
         Benchmark::Runbook(args) => ("runbook", runbook::run(args)?),
+        Benchmark::Hnsw(args) => ("hnsw", hnsw::run(args)?),
         Benchmark::Ingest(args) => ("ingest", ingest::run(args)?),
+        Benchmark::Sparse(args) => ("sparse", sparse::run(args)?),
+        Benchmark::SparseFootprint(args) => return sparse::build(args),
     };
     print(&report, cli.json);
     cli.record.as_ref().map_or(Ok(()), |root| results::record(root, name, &report))

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use vektonn_index::{IndexStore, Metric, SearchOptions, StoreChange, StoredVector};
+use vektonn_index::{
+    HnswParams, IndexStore, Metric, Neighbor, SearchOptions, SparseVector, StoreChange, StoredVector,
+};
 
 use crate::affinity;
-use crate::contest::{Contender, Elapsed, Search, Turn};
-use crate::datasets::DenseSet;
+use crate::contest::{Built, Contender, Elapsed, Search, Turn};
+use crate::datasets::{DenseSet, SparseSet, sparse};
 use crate::matrix::Matrix;
 
 /// Points in one batch of changes, as a follower of Kafka applies them.
@@ -20,25 +23,123 @@ const CHANGES: usize = 512;
 /// An index with the rows' numbers as ids.
 pub(crate) struct Ours<'s> {
     store: Arc<IndexStore<u32>>,
-    queries: &'s Matrix,
+    queries: Queries<'s>,
     /// By cores.
     pools: HashMap<Vec<usize>, ThreadPool>,
     cores: Vec<usize>,
 }
 
+#[derive(Clone)]
+enum Queries<'s> {
+    Dense(&'s Matrix),
+    Sparse(Vec<SparseVector>),
+}
+
+impl Queries<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Dense(matrix) => matrix.len(),
+            Self::Sparse(vectors) => vectors.len(),
+        }
+    }
+}
+
+/// Settings are `ef` of graphs, `approximation` of sparse indexes.
+fn options(search: &Search) -> SearchOptions {
+    let mut options = SearchOptions::new(search.k);
+    if let Some(ef) = search.setting["ef"].as_u64() {
+        options = options.ef_search(ef as usize);
+    }
+    if let Some(share) = search.setting["approximation"].as_f64() {
+        options = options.approximation(share as f32);
+    }
+    options
+}
+
+type Found = Vec<Neighbor<u32>>;
+
 impl<'s> Ours<'s> {
     /// An exact index of all vectors of a set.
     pub(crate) fn exact(set: &'s DenseSet, metric: Metric) -> Result<Self> {
         let store = IndexStore::dense(metric, set.base.dimension())?;
-        let all: Vec<usize> = (0..set.base.len()).collect();
-        for rows in all.chunks(CHANGES) {
-            let changes = rows.iter().map(|&row| upsert(row as u32, set.base.row(row)));
-            store.apply(changes.collect::<Result<Vec<_>>>()?)?;
-        }
+        fill(&store, set.base.len(), |row| Ok(StoredVector::try_from(set.base.row(row))?))?;
+        Self::new(store, Queries::Dense(&set.queries))
+    }
+
+    /// An exact index of all vectors of a set.
+    pub(crate) fn sparse(set: &'s SparseSet, metric: Metric) -> Result<Self> {
+        let store = IndexStore::sparse(metric, set.base.cols())?;
+        fill(&store, set.base.rows(), |row| Ok(sparse::row(&set.base, row)?.into()))?;
+        let queries = (0..set.queries.rows()).map(|query| sparse::row(&set.queries, query));
+        Self::new(store, Queries::Sparse(queries.collect::<Result<_>>()?))
+    }
+
+    /// A graph of all vectors of a set, built by a thread on each of these cores.
+    pub(crate) fn hnsw(
+        set: &'s DenseSet,
+        metric: Metric,
+        params: HnswParams,
+        cores: &[usize],
+    ) -> Result<(Self, Built)> {
+        let all: Vec<u32> = (0..set.base.len() as u32).collect();
+        Self::hnsw_of(set, metric, params, cores, &all)
+    }
+
+    /// The same of some rows of a set.
+    pub(crate) fn hnsw_of(
+        set: &'s DenseSet,
+        metric: Metric,
+        params: HnswParams,
+        cores: &[usize],
+        rows: &[u32],
+    ) -> Result<(Self, Built)> {
+        let store = IndexStore::hnsw(metric, set.base.dimension(), params)?;
+        let mut ours = Self::new(store, Queries::Dense(&set.queries))?;
+        ours.use_cores(cores)?;
+        let before = affinity::resident_bytes()?;
+        let (started, cpu) = (Instant::now(), affinity::cpu_seconds());
+        ours.pool()?.install(|| -> Result<()> {
+            for rows in rows.chunks(CHANGES) {
+                let changes = rows.iter().map(|&row| upsert(row, set.base.row(row as usize)));
+                ours.store.apply(changes.collect::<Result<Vec<_>>>()?)?;
+            }
+            Ok(())
+        })?;
+        let (wall_s, cpu_s) = (started.elapsed().as_secs_f64(), affinity::cpu_seconds() - cpu);
+        let bytes = affinity::resident_bytes()? - before;
+        Ok((ours, Built { wall_s, cpu_s, bytes, peak_bytes: f64::NAN }))
+    }
+
+    /// The same index once more, to take part with other settings.
+    pub(crate) fn again(&self) -> Result<Self> {
         let mut ours =
-            Self { store: Arc::new(store), queries: &set.queries, pools: HashMap::new(), cores: vec![] };
+            Self { store: self.store(), queries: self.queries.clone(), pools: HashMap::new(), cores: vec![] };
         ours.use_cores(&affinity::cores()?)?;
         Ok(ours)
+    }
+
+    fn new(store: IndexStore<u32>, queries: Queries<'s>) -> Result<Self> {
+        let mut ours = Self { store: Arc::new(store), queries, pools: HashMap::new(), cores: vec![] };
+        ours.use_cores(&affinity::cores()?)?;
+        Ok(ours)
+    }
+
+    fn one(&self, query: usize, options: &SearchOptions) -> Result<Found> {
+        Ok(match &self.queries {
+            Queries::Dense(matrix) => self.store.search(matrix.row(query), options)?,
+            Queries::Sparse(vectors) => self.store.search(&vectors[query], options)?,
+        })
+    }
+
+    /// On all threads of the current pool.
+    fn several(&self, first: usize, count: usize, options: &SearchOptions) -> Result<Vec<Found>> {
+        Ok(match &self.queries {
+            Queries::Dense(matrix) => self.store.search_batch(matrix.block(first, count), options)?,
+            Queries::Sparse(vectors) => {
+                let search = |query: &SparseVector| self.store.search(query, options);
+                vectors[first..first + count].par_iter().map(search).collect::<Result<_, _>>()?
+            }
+        })
     }
 
     /// What is searched.
@@ -57,6 +158,16 @@ impl<'s> Ours<'s> {
         let call = |call: usize| ((turn.first / together + call) % starts * together, together);
         (0..turn.queries.div_ceil(together)).map(call).collect()
     }
+}
+
+/// Adds rows in batches, with their numbers as ids.
+fn fill(store: &IndexStore<u32>, rows: usize, vector: impl Fn(usize) -> Result<StoredVector>) -> Result<()> {
+    let all: Vec<usize> = (0..rows).collect();
+    for rows in all.chunks(CHANGES) {
+        let changes = rows.iter().map(|&row| Ok(StoreChange::upsert(row as u32, vector(row)?, ())));
+        store.apply(changes.collect::<Result<Vec<_>>>()?)?;
+    }
+    Ok(())
 }
 
 /// A change that adds a row, or replaces it.
@@ -81,15 +192,15 @@ impl Contender for Ours<'_> {
 
     fn search(&mut self, turn: &Turn<'_>) -> Result<Elapsed> {
         let calls = self.calls(turn);
-        let options = SearchOptions::new(turn.search.k);
+        let options = options(turn.search);
         // Inside of the pool, so that whatever a search runs in parallel stays on its threads.
         self.pool()?.install(|| {
             let (started, cpu) = (Instant::now(), affinity::cpu_seconds());
             for &(first, count) in &calls {
                 if turn.search.together == 1 {
-                    black_box(self.store.search(self.queries.row(first), &options)?);
+                    black_box(self.one(first, &options)?);
                 } else {
-                    black_box(self.store.search_batch(self.queries.block(first, count), &options)?);
+                    black_box(self.several(first, count, &options)?);
                 }
             }
             let (wall_s, cpu_s) = (started.elapsed().as_secs_f64(), affinity::cpu_seconds() - cpu);
@@ -98,34 +209,30 @@ impl Contender for Ours<'_> {
     }
 
     fn answers(&mut self, search: &Search) -> Result<Vec<i32>> {
-        let options = SearchOptions::new(search.k);
+        let options = options(search);
         let mut ids = vec![];
-        let mut add = |found: Vec<vektonn_index::Neighbor<u32>>| {
+        let mut add = |found: Found| {
             let found = found.into_iter().map(|neighbor| neighbor.item as i32);
             ids.extend(found.chain(std::iter::repeat(-1)).take(search.k));
         };
         for first in (0..self.queries.len()).step_by(search.together) {
             if search.together == 1 {
-                add(self.store.search(self.queries.row(first), &options)?);
+                add(self.one(first, &options)?);
             } else {
                 let count = search.together.min(self.queries.len() - first);
-                let block = self.queries.block(first, count);
-                self.pool()?
-                    .install(|| self.store.search_batch(block, &options))?
-                    .into_iter()
-                    .for_each(&mut add);
+                self.pool()?.install(|| self.several(first, count, &options))?.into_iter().for_each(&mut add);
             }
         }
         Ok(ids)
     }
 
     fn latencies(&mut self, turn: &Turn<'_>) -> Result<Vec<f64>> {
-        let options = SearchOptions::new(turn.search.k);
+        let options = options(turn.search);
         let calls = self.calls(turn);
         self.pool()?.install(|| {
             let timed = |&(first, _): &(usize, usize)| {
                 let started = Instant::now();
-                black_box(self.store.search(self.queries.row(first), &options)?);
+                black_box(self.one(first, &options)?);
                 Ok(started.elapsed().as_secs_f64())
             };
             calls.iter().map(timed).collect()

@@ -20,6 +20,10 @@ pub(crate) enum BenchCommand {
     },
     /// Churn: an index through the runbooks in benches/runbooks, or others after `--`.
     Runbook(BenchArgs),
+    /// Approximate dense search beside hnswlib, faiss, usearch, SVS, ScaNN, VSAG and hnsw_rs.
+    Hnsw(BenchArgs),
+    /// Sparse search beside scipy, scikit-learn, sparse_dot_topn, nmslib, Seismic and PySparNN's algorithm.
+    Sparse(BenchArgs),
     /// Uploads, catching up, freshness and searches: embedded, and over a broker that lives as long as the run.
     Ingest(BenchArgs),
 }
@@ -42,6 +46,8 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Exact(args) => vektonn_bench("exact", args, &[]),
+        BenchCommand::Hnsw(args) => vektonn_bench("hnsw", args, &[]),
+        BenchCommand::Sparse(args) => vektonn_bench("sparse", args, &[]),
         BenchCommand::Ingest(args) => ingest(args),
         BenchCommand::Micro { more } => micro(more),
         BenchCommand::Runbook(args) => vektonn_bench("runbook", args, &[]),

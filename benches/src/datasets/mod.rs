@@ -2,6 +2,7 @@
 //!
 //! What must be computed is kept in a cache folder, under a name that changes with the way it is made.
 
+pub(crate) mod sparse;
 mod svd;
 mod synthetic;
 
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use vektonn_index::Metric;
 use xxhash_rust::xxh3::Xxh3;
 
+pub(crate) use self::sparse::SparseSet;
 use self::synthetic::Synthetic;
 use crate::formats::{self, bin, csr, hdf5};
 use crate::matrix::Matrix;
@@ -121,6 +123,16 @@ impl DenseSet {
         let (k, ids) = formats::read_ids(path)?;
         self.known = Some(KnownNeighbors { metric, k, ids });
         Ok(self)
+    }
+
+    /// The first rows only, if there are more, and all queries.
+    pub(crate) fn first_rows(self, rows_max: usize, folders: &Folders) -> Result<Self> {
+        if self.base.len() <= rows_max {
+            return Ok(self);
+        }
+        let name = format!("{}-{rows_max}", self.name);
+        let origin = format!("the first of {}", self.origin);
+        Self::new(&name, origin, (self.base.truncated(rows_max), self.queries), folders)
     }
 
     fn synthetic(name: &str, synthetic: &Synthetic, folders: &Folders) -> Result<Self> {

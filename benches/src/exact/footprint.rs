@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use vektonn_index::{IndexStore, Metric};
+use vektonn_index::{HnswParams, IndexStore, Metric};
 
 use super::peers::FAISS;
 use super::{MEMORY_AT_MOST, Setup, goal, metric, short};
@@ -30,17 +30,20 @@ pub(crate) struct FootprintArgs {
     base: PathBuf,
     #[arg(long, value_parser = metric)]
     metric: Metric,
+    /// A graph with default parameters.
+    #[arg(long)]
+    hnsw: bool,
 }
 
 /// Memory in bytes, and time.
 #[derive(Serialize, Deserialize)]
-struct Footprint {
+pub(crate) struct Footprint {
     /// The vectors as f32.
-    raw: f64,
+    pub(crate) raw: f64,
     /// What the index says.
-    claimed: f64,
+    pub(crate) claimed: f64,
     /// Growth of the process, without files.
-    built: Built,
+    pub(crate) built: Built,
 }
 
 /// Prints a [`Footprint`] as JSON.
@@ -52,7 +55,11 @@ pub(crate) fn build(args: &FootprintArgs) -> Result<()> {
     let ([rows, dimension], []) = header.as_chunks::<4>() else { unreachable!("8 bytes are two numbers") };
     let [rows, dimension] = [rows, dimension].map(|&number| u32::from_le_bytes(number) as usize);
     let before = status_bytes("RssAnon")?;
-    let store = IndexStore::<u32>::dense(args.metric, dimension)?;
+    let store = if args.hnsw {
+        IndexStore::<u32>::hnsw(args.metric, dimension, HnswParams::default())?
+    } else {
+        IndexStore::<u32>::dense(args.metric, dimension)?
+    };
     let mut row = vec![0; dimension * 4];
     let (started, cpu) = (Instant::now(), affinity::cpu_seconds());
     for first in (0..rows).step_by(CHANGES) {
@@ -87,7 +94,7 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
         let set = DenseSet::load(name, setup.folders)?;
         let mut worst = 0.0;
         for metric in metrics {
-            let footprint = of_child(&set, metric)?;
+            let footprint = of_child(&set, metric, false)?;
             worst = f64::max(worst, footprint.built.bytes / footprint.raw);
             let faiss = setup.peers.start(&FAISS, &set, metric).map(|(_, built)| built);
             rows.push(row(&set, metric, &footprint, faiss.ok()));
@@ -138,10 +145,12 @@ fn row(set: &DenseSet, metric: Metric, footprint: &Footprint, faiss: Option<Buil
     ]
 }
 
-fn of_child(set: &DenseSet, metric: Metric) -> Result<Footprint> {
+/// Of an index of a set, exact or a graph, in another process.
+pub(crate) fn of_child(set: &DenseSet, metric: Metric, hnsw: bool) -> Result<Footprint> {
     let output = Command::new(std::env::current_exe()?)
         .args(["footprint", "--metric", short(metric), "--base"])
         .arg(&set.base_file)
+        .args(hnsw.then_some("--hnsw"))
         .stdin(Stdio::null())
         .output()
         .context("cannot start another process")?;
@@ -150,7 +159,7 @@ fn of_child(set: &DenseSet, metric: Metric) -> Result<Footprint> {
 }
 
 /// A number of kB in /proc/self/status, in bytes.
-fn status_bytes(name: &str) -> Result<f64> {
+pub(crate) fn status_bytes(name: &str) -> Result<f64> {
     let text = fs::read_to_string("/proc/self/status").context("no /proc/self/status: this needs Linux")?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     let number =

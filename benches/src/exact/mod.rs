@@ -15,9 +15,12 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use vektonn_index::Metric;
 
-pub(crate) use self::footprint::{FootprintArgs, build};
+pub(crate) use self::footprint::{
+    Footprint, FootprintArgs, build, of_child as footprint_of_child, status_bytes,
+};
 use self::peers::Peers;
 use self::sets::Sets;
+pub(crate) use self::upserts::{Disturbance, Round, disturb};
 use crate::datasets::{DenseSet, Folders};
 use crate::report::{Goal, Report, Required};
 use crate::{affinity, machine};

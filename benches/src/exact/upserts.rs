@@ -21,10 +21,22 @@ const RATIO_AT_MOST: f64 = 1.5;
 const BATCHES: [usize; 2] = [1, 512];
 
 /// One round's p99 in seconds, and points per second written.
-struct Round {
-    idle: f64,
-    busy: f64,
-    upserts_per_s: f64,
+pub(crate) struct Round {
+    pub(crate) idle: f64,
+    pub(crate) busy: f64,
+    pub(crate) upserts_per_s: f64,
+}
+
+/// How to search, and what happens beside.
+pub(crate) struct Disturbance<'a> {
+    pub(crate) set: &'a DenseSet,
+    pub(crate) search: Search,
+    /// Searches whose latencies are taken.
+    pub(crate) latencies: usize,
+    /// Points replaced at a time.
+    pub(crate) batch: usize,
+    /// Where the writer works, and where the searcher does.
+    pub(crate) cores: [usize; 2],
 }
 
 pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
@@ -34,8 +46,14 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
         let set = DenseSet::load(name, setup.folders)?;
         let mut ours = Ours::exact(&set, Metric::L2)?;
         for batch in BATCHES {
-            let rounds = (0..setup.size.rounds)
-                .map(|number| round(setup, &set, &mut ours, batch, number, [writers, searchers]));
+            let disturbance = Disturbance {
+                set: &set,
+                search: Search { k: K, together: 1, setting: json!({}) },
+                latencies: setup.size.latencies,
+                batch,
+                cores: [writers, searchers],
+            };
+            let rounds = (0..setup.size.rounds).map(|number| disturb(&disturbance, &mut ours, number));
             let rounds: Vec<Round> = rounds.collect::<Result<_>>()?;
             let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
             let ratio = spread(|round| round.busy / round.idle);
@@ -65,23 +83,17 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn round(
-    setup: &Setup<'_>,
-    set: &DenseSet,
-    ours: &mut Ours<'_>,
-    batch: usize,
-    number: usize,
-    [writers, searchers]: [usize; 2],
-) -> Result<Round> {
+/// Searches idle, then while another thread upserts.
+pub(crate) fn disturb(disturbance: &Disturbance<'_>, ours: &mut Ours<'_>, number: usize) -> Result<Round> {
+    let &Disturbance { set, ref search, latencies: count, batch, cores: [writers, searchers] } = disturbance;
     ours.use_cores(&[searchers])?;
-    let search = Search { k: K, together: 1, setting: json!({}) };
-    let count = setup.size.latencies;
-    let idle = p99(ours.latencies(&Turn { search: &search, first: number * count, queries: count })?);
+    let turn = Turn { search, first: number * count, queries: count };
+    let idle = p99(ours.latencies(&turn)?);
     let stop = AtomicBool::new(false);
     let store = ours.store();
     std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(&store, set, batch, number as u64, writers, &stop));
-        let searched = ours.latencies(&Turn { search: &search, first: number * count, queries: count });
+        let searched = ours.latencies(&turn);
         stop.store(true, Ordering::Relaxed);
         let upserts_per_s = writer.join().ok().context("the writer panicked")??;
         Ok(Round { idle, busy: p99(searched?), upserts_per_s })

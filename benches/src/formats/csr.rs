@@ -1,6 +1,7 @@
 //! big-ann's sparse vectors: i64 rows, columns, non-zeros; i64 starts of the rows and the end; i32 column indices; f32 values.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,19 @@ pub(crate) type SparseRows = CsMatI<f32, u32, usize>;
 
 pub(crate) fn read(path: &Path) -> Result<SparseRows> {
     parse(&fs::read(path)?).with_context(|| format!("cannot read {}", path.display()))
+}
+
+pub(crate) fn write(path: &Path, rows: &SparseRows) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let mut file = BufWriter::new(file);
+    for number in
+        [rows.rows(), rows.cols(), rows.nnz()].into_iter().chain(rows.proper_indptr().iter().copied())
+    {
+        file.write_all(&(number as i64).to_le_bytes())?;
+    }
+    rows.indices().iter().try_for_each(|index| file.write_all(&index.to_le_bytes()))?;
+    rows.data().iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))?;
+    Ok(file.flush()?)
 }
 
 fn parse(bytes: &[u8]) -> Result<SparseRows> {
@@ -57,6 +71,18 @@ mod tests {
         assert_eq!(rows.shape(), (2, 5));
         let row = rows.outer_view(0).unwrap();
         assert_eq!((row.indices(), row.data()), (&[1, 4][..], &[2.0, 0.5][..]));
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.csr");
+        let rows = parse(&file(&[2, 5, 3, 0, 2, 3], &[4, 1, 0], &[0.5, 2.0, 1.0])).unwrap();
+        write(&path, &rows).unwrap();
+        assert_eq!(read(&path).unwrap(), rows);
+        let last: SparseRows = rows.slice_outer(1..2).to_owned();
+        write(&path, &last).unwrap();
+        assert_eq!(read(&path).unwrap().proper_indptr()[..], [0, 1]);
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Other libraries, from PyPI: each in a process of its own that searches on command. See `benches/peers/`.
 
 mod environment;
+mod lineup;
 mod worker;
 
 pub(crate) use environment::Environment;
+pub(crate) use lineup::{Lineup, Peer};
 pub(crate) use worker::Worker;
 
 /// Kernels of OpenBLAS that this processor can run, as its variable `OPENBLAS_CORETYPE` names them.

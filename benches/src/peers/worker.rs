@@ -62,10 +62,21 @@ impl Worker {
     }
 
     pub(crate) fn build(&mut self, set: &DenseSet, metric: Metric, parameters: &Value) -> Result<Built> {
+        self.build_from(&set.base_file, &set.queries_file, metric, parameters)
+    }
+
+    /// The same from an fbin or csr file.
+    pub(crate) fn build_from(
+        &mut self,
+        base: &Path,
+        queries: &Path,
+        metric: Metric,
+        parameters: &Value,
+    ) -> Result<Built> {
         self.request(json!({
             "do": "build",
-            "base": set.base_file,
-            "queries": set.queries_file,
+            "base": base,
+            "queries": queries,
             "metric": format!("{metric:?}"),
             "parameters": parameters,
         }))

@@ -1,0 +1,136 @@
+//! Approximate dense search beside everybody else's.
+
+mod build;
+mod churn;
+mod crate_hnsw_rs;
+mod lineups;
+mod memory;
+mod sets;
+mod writes;
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use vektonn_index::{HnswParams, Metric};
+
+use crate::datasets::{DenseSet, Folders};
+use crate::peers::Environment;
+use crate::report::{Goal, Report, Required};
+use crate::{affinity, machine};
+
+const K: usize = 10;
+/// Of everybody's graph that has parameters of these names.
+const PARAMS: HnswParams = HnswParams { m: 16, ef_construction: 200, ef_search: 100 };
+
+/// What to measure, and how thoroughly.
+#[derive(clap::Args)]
+pub(crate) struct HnswArgs {
+    /// The first 20,000 vectors of each set, fewer and shorter rounds.
+    #[arg(long)]
+    quick: bool,
+    /// The synthetic set of 1,000,000 x 128 too.
+    #[arg(long, conflicts_with = "quick")]
+    full: bool,
+    #[command(flatten)]
+    folders: Folders,
+    /// Measure only these parts.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Only these sets, of sift, svd384, synth768 and synth1m.
+    #[arg(long, value_delimiter = ',')]
+    sets: Vec<String>,
+    /// The Python to make the peers' environment with.
+    #[arg(long, default_value = "python3")]
+    python: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Recall and queries per second.
+    Sets,
+    /// Time to build, and what a second thread brings.
+    Build,
+    Memory,
+    /// After many inserts and deletes, beside a fresh index.
+    Churn,
+    /// Searches while another thread writes.
+    Writes,
+}
+
+/// How much is done in a run.
+struct Size {
+    rounds: usize,
+    turn: Duration,
+    latencies: usize,
+    rows_max: usize,
+}
+
+const FULL: Size =
+    Size { rounds: 7, turn: Duration::from_millis(300), latencies: 1_000, rows_max: usize::MAX };
+const QUICK: Size = Size { rounds: 3, turn: Duration::from_millis(80), latencies: 200, rows_max: 20_000 };
+
+/// What all parts need.
+struct Setup<'a> {
+    folders: &'a Folders,
+    size: &'a Size,
+    cores: Vec<usize>,
+    environment: &'a Environment,
+    sets: Vec<(&'static str, Metric)>,
+}
+
+impl Setup<'_> {
+    /// Where one thread works.
+    fn core(&self) -> &[usize] {
+        &self.cores[self.cores.len() - 1..]
+    }
+
+    /// A set, as large as this run takes it.
+    fn load(&self, name: &str) -> Result<DenseSet> {
+        DenseSet::load(name, self.folders)?.first_rows(self.size.rows_max, self.folders)
+    }
+}
+
+/// Measures a part and adds to the report what it found.
+type Measure = fn(&Setup<'_>, &mut Report) -> Result<()>;
+
+/// Runs the parts one after another.
+pub(crate) fn run(args: &HnswArgs) -> Result<Report> {
+    let requirements = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/requirements-hnsw.txt"));
+    let environment =
+        Environment::prepare(&args.python, &args.folders.cache.join("venv-hnsw"), requirements)?;
+    let is_wanted = |name: &str| match &args.sets[..] {
+        [] => args.full || name != "synth1m",
+        sets => sets.iter().any(|set| set == name),
+    };
+    let all =
+        [("sift", Metric::L2), ("svd384", Metric::Cosine), ("synth768", Metric::L2), ("synth1m", Metric::L2)];
+    let setup = Setup {
+        folders: &args.folders,
+        size: if args.quick { &QUICK } else { &FULL },
+        cores: affinity::cores()?,
+        environment: &environment,
+        sets: all.into_iter().filter(|(name, _)| is_wanted(name)).collect(),
+    };
+    let mut report =
+        Report::new(format!("Vektonn {}; {}", env!("CARGO_PKG_VERSION"), machine::description()));
+    let is_wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
+    let parts: [(Part, Measure); 5] = [
+        (Part::Sets, sets::measure),
+        (Part::Build, build::measure),
+        (Part::Memory, memory::measure),
+        (Part::Churn, churn::measure),
+        (Part::Writes, writes::measure),
+    ];
+    for (part, measure) in parts {
+        if is_wanted(part) {
+            measure(&setup, &mut report)?;
+        }
+    }
+    Ok(report)
+}
+
+/// A goal that was not measured counts as missed.
+fn goal(report: &mut Report, name: impl Into<String>, required: Required, measured: Option<f64>) {
+    report.add_goal(Goal::new(name, required, measured.unwrap_or(f64::NAN)));
+}

@@ -1,0 +1,94 @@
+//! Recall and queries per second, beside everybody else's.
+
+use anyhow::Result;
+use vektonn_index::Metric;
+
+use super::lineups::{self, GRAPHS, HNSWLIB};
+use super::{K, PARAMS, Setup, crate_hnsw_rs, goal};
+use crate::datasets::DenseSet;
+use crate::ground_truth;
+use crate::ours::Ours;
+use crate::peers::Lineup;
+use crate::recall::recall;
+use crate::report::{Report, Required};
+use crate::sweep::{self, Builds, Contestant, Curve, Rate, Work};
+
+const TOGETHER: usize = 250;
+const RECALLS: [f64; 2] = [0.95, 0.99];
+const GRAPHS_AT_LEAST: f64 = 2.5;
+const ANY_AT_LEAST: f64 = 1.5;
+/// From this dimension on, hnswlib is to be beaten by more.
+const DIMENSION: usize = 384;
+const HNSWLIB_AT_LEAST: f64 = 3.0;
+
+pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
+    for &(name, metric) in &setup.sets {
+        let set = setup.load(name)?;
+        let curves = one(setup, &set, metric, report)?;
+        add_goals(report, &set, name, &curves);
+    }
+    Ok(())
+}
+
+fn one(setup: &Setup<'_>, set: &DenseSet, metric: Metric, report: &mut Report) -> Result<Vec<Curve>> {
+    let truth = ground_truth::of(set, metric, setup.folders)?;
+    let (mut ours, built) = Ours::hnsw(set, metric, PARAMS, setup.core())?;
+    let (mut hnsw_rs, hnsw_rs_built) = crate_hnsw_rs::build(set, metric, setup.core())?;
+    let files = [&*set.base_file, &*set.queries_file];
+    let list = lineups::peers(set.base.len());
+    let mut peers = Lineup::start(setup.environment, files, metric, &list, setup.core());
+    peers.report_missing(report);
+    let judge = |answers: &[i32]| recall(set, metric, &truth, answers, K);
+    let work = Work {
+        title: format!("{}, {metric:?} ({})", set.description(), peers.versions().join(", ")),
+        points: set.base.len(),
+        k: K,
+        together: TOGETHER,
+        cores: &setup.cores,
+        rounds: setup.size.rounds,
+        turn: setup.size.turn,
+        latencies: setup.size.latencies,
+        judge: &judge,
+    };
+    let mut contestants = vec![
+        Contestant {
+            label: "Vektonn".to_owned(),
+            contender: &mut ours,
+            settings: lineups::efs(),
+            builds: Builds { one_thread: Some(built), all_cores: None },
+        },
+        Contestant {
+            label: "hnsw_rs".to_owned(),
+            contender: &mut *hnsw_rs,
+            settings: lineups::efs(),
+            builds: Builds { one_thread: Some(hnsw_rs_built), all_cores: None },
+        },
+    ];
+    contestants.extend(peers.contestants());
+    let curves = sweep::sweep(&work, &mut contestants)?;
+    sweep::report(report, &work, &format!("hnsw-{}", set.name), &curves, &RECALLS)?;
+    Ok(curves)
+}
+
+fn add_goals(report: &mut Report, set: &DenseSet, name: &str, curves: &[Curve]) {
+    let [ours, peers @ ..] = curves else { return };
+    for recall in RECALLS {
+        let mut add = |what: &str, at_least: f64, labels: Option<&[&str]>| {
+            let ratio = against_best(ours, peers, labels, recall);
+            goal(report, format!("hnsw_{name}_at_{recall}_vs_{what}"), Required::AtLeast(at_least), ratio);
+        };
+        add("best_f32_graph", GRAPHS_AT_LEAST, Some(&GRAPHS));
+        add("best_peer", ANY_AT_LEAST, None);
+        if set.base.dimension() >= DIMENSION {
+            add("hnswlib", HNSWLIB_AT_LEAST, Some(&[HNSWLIB]));
+        }
+    }
+}
+
+/// How many times faster than the fastest of these that reach the recall; all peers without labels. None if nobody was measured,
+/// or if we do not reach it.
+fn against_best(ours: &Curve, peers: &[Curve], labels: Option<&[&str]>, recall: f64) -> Option<f64> {
+    let is_meant = |curve: &&Curve| labels.is_none_or(|labels| labels.contains(&curve.label.as_str()));
+    let ratios = peers.iter().filter(is_meant).filter_map(|peer| ours.ratio_to(peer, recall, Rate::Single));
+    ratios.map(|at| at.ratio.median).reduce(f64::min)
+}

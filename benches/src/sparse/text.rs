@@ -1,0 +1,124 @@
+//! Real text: our exact search beside everybody else's, exact and approximate.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use vektonn_index::Metric;
+
+use super::lineups::{self, EXACT, NMSLIB_HNSW, SEISMIC, SPARNN};
+use super::truth::Truth;
+use super::{K, Setup, goal};
+use crate::contest;
+use crate::datasets::SparseSet;
+use crate::ours::Ours;
+use crate::peers::Lineup;
+use crate::report::{Report, Required};
+use crate::sweep::{self, Builds, Contestant, Curve, Rate, Work};
+
+const APPROXIMATE: &str = "Vektonn, approximate";
+/// Queries in a batch.
+const TOGETHER: usize = 100;
+const EXACT_AT_LEAST: f64 = 15.0;
+const JACCARD_AT_LEAST: f64 = 10.0;
+const BATCH_AT_LEAST: f64 = 8.0;
+
+pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
+    let set = SparseSet::load("text", 0, setup.size.queries, setup.folders)?;
+    for metric in [Metric::Cosine, Metric::InnerProduct, Metric::JaccardBinary] {
+        let truth = Truth::of(&set, metric, setup.folders)?;
+        let mut ours = Ours::sparse(&set, metric)?;
+        let files = [&*set.base_file, &*set.queries_file];
+        let mut peers = Lineup::start(
+            setup.environment,
+            files,
+            metric,
+            &lineups::of(metric, setup.size.ef_construction),
+            setup.core(),
+        );
+        let versions = peers.versions().join(", ");
+        peers.report_missing(report);
+        let title = format!("{}, {} ({versions})", set.description(), short(metric));
+        let judge = |answers: &[i32]| truth.judge(answers, K);
+        let work = Work {
+            title,
+            points: set.base.rows(),
+            k: K,
+            together: TOGETHER,
+            cores: setup.core(),
+            rounds: setup.size.rounds,
+            turn: setup.size.turn,
+            latencies: setup.size.latencies,
+            judge: &judge,
+        };
+        let mut approximate = ours.again()?;
+        let mut contestants = vec![
+            mine("Vektonn, exact", &mut ours, vec![json!({})]),
+            mine(APPROXIMATE, &mut approximate, approximations()),
+        ];
+        contestants.extend(peers.contestants());
+        let curves = sweep::sweep(&work, &mut contestants)?;
+        sweep::report(report, &work, &format!("sparse-text-{}", short(metric)), &curves, &[0.9, 0.95, 0.99])?;
+        add_goals(report, metric, &curves);
+    }
+    Ok(())
+}
+
+pub(super) fn mine<'a>(label: &str, contender: &'a mut Ours<'_>, settings: Vec<Value>) -> Contestant<'a> {
+    Contestant { label: label.to_owned(), contender, settings, builds: Builds::default() }
+}
+
+/// Shares of the query's weight to look for.
+pub(super) fn approximations() -> Vec<Value> {
+    [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9].map(|share| json!({"approximation": share})).to_vec()
+}
+
+fn add_goals(report: &mut Report, metric: Metric, curves: &[Curve]) {
+    let name = |what: &str| format!("sparse_text_{}_{what}", short(metric));
+    let [ours, peers @ ..] = curves else { return };
+    let is_jaccard = metric == Metric::JaccardBinary;
+    let at_least = if is_jaccard { JACCARD_AT_LEAST } else { EXACT_AT_LEAST };
+    let exact = Required::AtLeast(at_least);
+    goal(report, name("exact_vs_best_exact_peer"), exact, against_best(ours, peers, &EXACT));
+    let found = ours.points.first().map(|point| point.recall.by_distance);
+    goal(report, name("exact_recall_by_distance"), Required::AtLeast(1.0), found);
+    if is_jaccard {
+        return;
+    }
+    let against = |label: &str, recall: f64, rate: Rate| {
+        let peer = peers.iter().find(|curve| curve.label == label)?;
+        Some(ours.ratio_to(peer, recall, rate)?.ratio.median)
+    };
+    let approximate = |recall: f64| {
+        let find = |label: &str| peers.iter().find(|curve| curve.label == label);
+        Some(find(APPROXIMATE)?.ratio_to(find(SEISMIC)?, recall, Rate::Single)?.ratio.median)
+    };
+    for recall in [0.95, 0.99] {
+        let name = name(&format!("approximate_vs_seismic_at_{recall}"));
+        goal(report, name, Required::AtLeast(1.0), approximate(recall));
+    }
+    let batch = against(EXACT[2], 1.0, Rate::Batch);
+    goal(report, name("exact_batch_vs_sparse_dot_topn"), Required::AtLeast(BATCH_AT_LEAST), batch);
+    for (label, what, recall) in [
+        (SEISMIC, "exact_vs_seismic_at_0.99", 0.99),
+        (NMSLIB_HNSW, "exact_vs_nmslib_hnsw_from_0.90", 0.9),
+        (SPARNN, "exact_vs_pysparnn_from_0.90", 0.9),
+    ] {
+        goal(report, name(what), Required::AtLeast(1.0), against(label, recall, Rate::Single));
+    }
+}
+
+/// How many times faster one exact query is than the fastest of these, of each round.
+fn against_best(ours: &Curve, peers: &[Curve], labels: &[&str]) -> Option<f64> {
+    let rates = |curve: &Curve| curve.points.first().map(|point| point.single.clone());
+    let exact = peers.iter().filter(|curve| labels.contains(&curve.label.as_str())).filter_map(rates);
+    let best = exact.reduce(|a, b| contest::faster(&a, &b))?;
+    Some(contest::ratio(&rates(ours)?, &best).median)
+}
+
+pub(super) fn short(metric: Metric) -> &'static str {
+    match metric {
+        Metric::InnerProduct => "ip",
+        Metric::Cosine => "cosine",
+        Metric::JaccardBinary => "jaccard",
+        Metric::L2 => "l2",
+    }
+}
