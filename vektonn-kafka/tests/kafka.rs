@@ -262,8 +262,16 @@ fn an_aborted_transaction_at_the_end_does_not_hide_the_end() {
     assert_eq!((reader.line(&a).as_str(), &reader.position), ("1=x 2=committed", &open_end));
     others.abort_transaction(Duration::from_secs(10)).unwrap();
 
-    let end = high_watermarks(&source, &select("T", None));
-    // One record each, one marker for each of two transactions.
+    // One record each, one marker for each of two transactions. The coordinator answers `abort` before it
+    // has written the markers (Kafka's "PrepareAbort"), so the end comes a little later.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let end = loop {
+        let end = high_watermarks(&source, &select("T", None));
+        if end.get(&a).unwrap().next_offset == 5 || Instant::now() > deadline {
+            break end;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
     assert_eq!(end.get(&a).unwrap().next_offset, 5);
     reader.read_until(&end);
     reader.read_until_quiet();
