@@ -1,6 +1,6 @@
 //! Logs and metrics.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -32,7 +32,8 @@ pub(crate) enum LogFormat {
 pub(crate) fn init_logs(format: LogFormat, level: &str) {
     let ours = || EnvFilter::new(format!("{level},fjall=warn,lsm_tree=warn"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| ours());
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let in_colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty());
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(in_colour).with_writer(io::stderr);
     // A second server in one process (tests) keeps the first one's logs.
     let _ = match format {
         LogFormat::Text => logs.with_target(false).try_init(),

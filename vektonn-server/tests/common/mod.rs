@@ -24,7 +24,18 @@ pub(crate) fn vektonn(args: &[&str]) -> Command {
 impl Server {
     /// Starts a server and waits until it listens and all its shards are ready.
     pub(crate) fn start(config: &Path, data: &Path, more_args: &[&str]) -> Self {
+        Self::start_with(config, data, more_args, &[])
+    }
+
+    /// With environment variables, too.
+    pub(crate) fn start_with(
+        config: &Path,
+        data: &Path,
+        more_args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let mut process = vektonn(&["serve", "--port", "0", "--config"])
+            .envs(environment.iter().copied())
             .arg(config)
             .arg("--data")
             .arg(data)
