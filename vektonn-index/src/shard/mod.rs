@@ -33,7 +33,7 @@ use crate::store::timeline::{Pin, Timeline};
 use crate::top_k::TopK;
 
 /// Batches of at least this many changes are prepared on all cores.
-const PARALLEL_CHANGES_MIN: usize = 256;
+const PARALLEL_CHANGES_MIN: usize = 128;
 
 /// One shard of an index.
 ///
@@ -91,14 +91,14 @@ impl BadChange {
 }
 
 /// What became of a batch of changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ApplyReport {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApplyReport<E = BadChange> {
     /// How many changes were applied.
     pub applied: usize,
     /// How many belong to other shards of the index.
     pub elsewhere: usize,
     /// The changes that were skipped, by their place in the batch.
-    pub bad: Vec<(usize, BadChange)>,
+    pub bad: Vec<(usize, E)>,
 }
 
 /// The size of a shard.
@@ -211,25 +211,48 @@ impl Shard {
     /// # Errors
     /// [`IndexFull`]; a part of the batch may have been applied then.
     pub fn apply(&self, changes: Vec<Change>) -> Result<ApplyReport, IndexFull> {
-        let mut report = ApplyReport::default();
-        let prepare = |change| self.prepare(change);
-        let prepared: Vec<_> = if changes.len() < PARALLEL_CHANGES_MIN {
-            changes.into_iter().map(prepare).collect()
+        self.apply_prepared(if changes.len() < PARALLEL_CHANGES_MIN {
+            changes.into_iter().map(|change| self.prepare(change)).collect()
         } else {
-            changes.into_par_iter().map(prepare).collect()
-        };
+            changes.into_par_iter().map(|change| self.prepare(change)).collect()
+        })
+    }
+
+    /// As [`apply`](Self::apply), of changes that are still to be read. What cannot be read is skipped, too. Each is
+    /// read and prepared at one go, so that it never leaves its thread and the cache.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; a part of the batch may have been applied then.
+    pub fn apply_read<T: Sync, E: From<BadChange> + Send>(
+        &self,
+        items: &[T],
+        read: impl Fn(&T) -> Result<Change, E> + Sync,
+    ) -> Result<ApplyReport<E>, IndexFull> {
+        let prepare = |item| read(item).and_then(|change| self.prepare(change).map_err(E::from));
+        self.apply_prepared(if items.len() < PARALLEL_CHANGES_MIN {
+            items.iter().map(prepare).collect()
+        } else {
+            items.par_iter().map(prepare).collect()
+        })
+    }
+
+    fn apply_prepared<E>(
+        &self,
+        prepared: Vec<Result<Option<Prepared>, E>>,
+    ) -> Result<ApplyReport<E>, IndexFull> {
         let mut mine = Vec::with_capacity(prepared.len());
+        let (mut elsewhere, mut bad) = (0, vec![]);
         for (position, prepared) in prepared.into_iter().enumerate() {
             match prepared {
                 Ok(Some(prepared)) => mine.push(prepared),
-                Ok(None) => report.elsewhere += 1,
-                Err(bad) => report.bad.push((position, bad)),
+                Ok(None) => elsewhere += 1,
+                Err(error) => bad.push((position, error)),
             }
         }
-        report.applied = mine.len();
+        let applied = mine.len();
         let batch = self.timeline.write();
         self.splits.apply(&batch, mine)?;
-        Ok(report)
+        Ok(ApplyReport { applied, elsewhere, bad })
     }
 
     /// Narrows and encodes a change, or tells that it belongs to another shard.

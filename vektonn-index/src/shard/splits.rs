@@ -1,7 +1,7 @@
 //! The splits of a shard, each a store of its own, found without a lock.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -80,7 +80,7 @@ impl Splits {
 
     /// Applies changes in their order, each to its split.
     pub(super) fn apply(&self, batch: &Batch<'_>, changes: Vec<Prepared>) -> Result<(), IndexFull> {
-        let mut by_split: HashMap<_, Vec<SplitChange>> = HashMap::new();
+        let mut by_split: BTreeMap<_, Vec<SplitChange>> = BTreeMap::new();
         for Prepared { split, change } in changes {
             by_split.entry(split).or_default().push(change);
         }

@@ -1,5 +1,5 @@
 //! The parts of librdkafka that `rdkafka` has no safe functions for: topic ids, the ends of many topics at once,
-//! reading in batches, sending at once, and whether an unacknowledged record may have been written.
+//! reading and producing in batches, sending at once, and whether an unacknowledged record may have been written.
 //!
 //! All unsafe code of this crate is here. Pointers from librdkafka do not leave this file, apart from the
 //! client's own, which `rdkafka` keeps alive as long as the borrow of the client lasts.
@@ -13,7 +13,9 @@ use std::time::Duration;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::message::BorrowedMessage;
+use rdkafka::producer::ProducerContext;
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::util::IntoOpaque;
 use rdkafka_sys as sys;
 use uuid::Uuid;
 
@@ -241,6 +243,57 @@ fn request<C: ClientContext>(
             code => Err(code),
         }
     }
+}
+
+/// A record for a producer, and what its delivery report is to carry.
+pub(super) struct Outgoing<'a, O> {
+    pub(super) key: &'a [u8],
+    pub(super) value: Option<&'a [u8]>,
+    pub(super) opaque: O,
+}
+
+/// Hands records for partition 0 of a topic to a producer, in this order. Those it does not take come back.
+///
+/// One call for all of them: the topic is looked up once, not once for each record.
+pub(super) fn produce<'a, C: ProducerContext>(
+    client: &Client<C>,
+    topic: &str,
+    records: impl Iterator<Item = Outgoing<'a, C::DeliveryOpaque>>,
+) -> Vec<(C::DeliveryOpaque, RDKafkaErrorCode)> {
+    let message = |record: Outgoing<'a, C::DeliveryOpaque>| sys::rd_kafka_message_t {
+        err: sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR,
+        rkt: ptr::null_mut(),
+        partition: 0,
+        payload: record.value.map_or(ptr::null_mut(), |value| value.as_ptr().cast_mut().cast()),
+        len: record.value.map_or(0, <[u8]>::len),
+        key: record.key.as_ptr().cast_mut().cast(),
+        key_len: record.key.len(),
+        offset: 0,
+        _private: record.opaque.into_ptr(),
+    };
+    let mut messages: Vec<_> = records.map(message).collect();
+    let mut refuse_all = |code: sys::rd_kafka_resp_err_t| messages.iter_mut().for_each(|one| one.err = code);
+    match CString::new(topic) {
+        Err(_) => refuse_all(sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION),
+        // SAFETY: the client is alive, the name is copied, and the reference to the topic is ours to release. The
+        // array has as many messages as is said; their keys and values outlive the call, which copies them.
+        Ok(name) => unsafe {
+            let topic = sys::rd_kafka_topic_new(client.native_ptr(), name.as_ptr(), ptr::null_mut());
+            match Owned::new(topic, sys::rd_kafka_topic_destroy) {
+                Err(_) => refuse_all(sys::rd_kafka_last_error()),
+                Ok(topic) => {
+                    let (first, count) = (messages.as_mut_ptr(), messages.len() as i32);
+                    sys::rd_kafka_produce_batch(topic.as_ptr(), 0, sys::RD_KAFKA_MSG_F_COPY, first, count);
+                }
+            }
+        },
+    }
+    let refused = messages.into_iter().filter_map(|message| match message.err.into() {
+        RDKafkaErrorCode::NoError => None,
+        // SAFETY: librdkafka did not take this message, so nobody else has what was made a pointer above.
+        code => Some((unsafe { C::DeliveryOpaque::from_ptr(message._private) }, code)),
+    });
+    refused.collect()
 }
 
 /// Lets a producer send at once what it was given, lingering or not; waits for at most `time` until all of it is

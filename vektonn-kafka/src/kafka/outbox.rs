@@ -198,6 +198,10 @@ impl Portion {
 }
 
 impl Ticket {
+    pub(super) fn topic(&self) -> &str {
+        &self.topic
+    }
+
     /// One more record is answered.
     pub(super) fn answered(&self, delivery: Delivery) {
         if let Delivery::Refused { code } | Delivery::Unknown { code } = delivery

@@ -8,7 +8,7 @@ use rdkafka::Message;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::batch::{Batch, Delivery};
@@ -149,22 +149,14 @@ impl Producers {
 }
 
 fn send(producer: &KafkaProducer, round: Round) {
-    for slot in slots(round) {
-        let batch = Arc::clone(&slot.entry.batch);
+    let batches: Vec<_> = round.entries.iter().map(|entry| Arc::clone(&entry.batch)).collect();
+    let ticket = Arc::clone(&round.ticket);
+    let records = slots(round).zip(&batches).map(|(slot, batch)| {
         let record = &batch.records()[slot.entry.place];
-        let message = BaseRecord::<[u8], [u8], Box<Slot>> {
-            topic: &record.topic,
-            partition: Some(0),
-            payload: record.value.as_deref(),
-            key: Some(&record.key),
-            timestamp: None,
-            headers: None,
-            delivery_opaque: Box::new(slot),
-        };
-        if let Err((error, message)) = producer.send(message) {
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            message.delivery_opaque.answer(Delivery::Refused { code });
-        }
+        native::Outgoing { key: &record.key, value: record.value.as_deref(), opaque: Box::new(slot) }
+    });
+    for (slot, code) in native::produce(producer.client(), ticket.topic(), records) {
+        slot.answer(Delivery::Refused { code });
     }
 }
 

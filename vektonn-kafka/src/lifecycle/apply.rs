@@ -3,20 +3,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use uuid::Uuid;
 use vektonn_core::codec::{self, DecodeError};
-use vektonn_core::{Change, DataSourceMeta, Position, TopicPosition};
+use vektonn_core::{Position, TopicPosition};
 use vektonn_index::IndexFull;
-use vektonn_index::shard::Shard;
+use vektonn_index::shard::{BadChange, Shard};
 
 use super::state::{BadRecord, BadRecords};
 use crate::LogRecord;
 
 /// The metric of how long one batch of records takes to be decoded and applied, by index, version and shard.
 pub const APPLY_SECONDS: &str = "vektonn_apply_seconds";
-/// Fewer records than this are decoded on the spot: waking other threads would take longer.
-const PARALLEL_RECORDS_MIN: usize = 64;
 /// Records applied at once: at first, at least and at most. More would leave the processor's cache between being
 /// decoded and being stored: with 8,192 each record of 128 dimensions took about a fifth more processor time.
 const CHUNK_START: usize = 256;
@@ -76,19 +73,12 @@ impl Applier {
     }
 
     fn apply(&mut self, origin: &Origin<'_>, records: &[LogRecord]) -> Result<(), IndexFull> {
-        let mut changes = Vec::with_capacity(records.len());
-        let mut offsets = Vec::with_capacity(records.len());
-        for (record, change) in records.iter().zip(decode(self.shard.meta().data_source(), records)) {
-            match change {
-                Ok(change) => {
-                    changes.push(change);
-                    offsets.push(record.offset);
-                }
-                Err(error) => self.skip(origin, record.offset, error.reason(), error.to_string()),
-            }
-        }
-        for (place, error) in self.shard.apply(changes)?.bad {
-            self.skip(origin, offsets[place], error.reason(), error.to_string());
+        let source = self.shard.meta().data_source();
+        let read = |record: &LogRecord| {
+            codec::decode_change(source, &record.key, record.value.as_deref()).map_err(Bad::Record)
+        };
+        for (place, error) in self.shard.apply_read(records, read)?.bad {
+            self.skip(origin, records[place].offset, error.reason(), error.to_string());
         }
         Ok(())
     }
@@ -107,11 +97,20 @@ impl Applier {
     }
 }
 
-fn decode(meta: &DataSourceMeta, records: &[LogRecord]) -> Vec<Result<Change, DecodeError>> {
-    let decode = |record: &LogRecord| codec::decode_change(meta, &record.key, record.value.as_deref());
-    if records.len() < PARALLEL_RECORDS_MIN {
-        records.iter().map(decode).collect()
-    } else {
-        records.par_iter().map(decode).collect()
+/// Why a record is skipped.
+#[derive(Debug, thiserror::Error)]
+enum Bad {
+    #[error(transparent)]
+    Record(DecodeError),
+    #[error(transparent)]
+    Change(#[from] BadChange),
+}
+
+impl Bad {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Record(error) => error.reason(),
+            Self::Change(error) => error.reason(),
+        }
     }
 }
