@@ -8,10 +8,10 @@ use super::pool::{Candidate, Pool};
 use super::visited::Visited;
 use crate::distance::row_codes::{Line, RowKernel, Task, prefetch};
 
-/// How many lines are asked for ahead of the row that is scored: more are not fetched at once.
-const LINES_AHEAD: usize = 32;
+/// How many lines are asked for ahead of the row that is scored. With twice as many nothing is gained any more.
+const LINES_AHEAD: usize = 64;
 /// And rows, at most.
-const ROWS_AHEAD_MAX: usize = 16;
+const ROWS_AHEAD_MAX: usize = 32;
 
 /// More than any inner product of codes, so that a score is not negative.
 const DOT_BIAS: i32 = 1 << 30;
@@ -135,35 +135,26 @@ pub(super) fn search(
     pool.reset(ef);
     passed.reset(ef);
     visited.reset(end);
-    // A point that the search does not see is a way to others, but takes no place among the nearest.
-    let offer = |candidate: Candidate, pool: &mut Pool, passed: &mut Pool| {
-        if pool.is_open_to(candidate) {
-            let slot = candidate.slot();
-            let pool = if graph.hidden.contains(slot) && !sees_hidden(slot) { passed } else { pool };
-            if pool.offer(candidate) {
-                graph.links.prefetch(slot);
-            }
-        }
-    };
     let entry_points = graph.entry_points.load();
     for &slot in &entry_points.slots {
         if slot < end && visited.insert(slot) {
-            offer(Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot), pool, passed);
+            offer(
+                graph,
+                sees_hidden,
+                Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot),
+                pool,
+                passed,
+            );
         }
     }
-    while let Some(candidate) = {
-        let is_next =
-            |candidate| pool.is_open_to(candidate) && pool.peek().is_none_or(|next| candidate < next);
-        if passed.peek().is_some_and(is_next) { passed.expand_next() } else { pool.expand_next() }
-    } {
-        let slot = candidate.slot();
+    while let Some(candidate) = expand_next(pool, passed) {
         // Probably the next one, unless a neighbour is nearer.
         if let Some(next) = pool.peek() {
             graph.links.prefetch(next.slot());
         }
         neighbors.clear();
         // Loops, since iterators are not always compiled into one.
-        'links: for line in graph.links.lines(slot) {
+        'links: for line in graph.links.lines(candidate.slot()) {
             for word in line.words() {
                 let Some(neighbor) = Links::neighbor(word) else { break 'links };
                 if neighbor < end && visited.insert(neighbor) {
@@ -178,7 +169,38 @@ pub(super) fn search(
             if let Some(&ahead) = neighbors.get(i + rows_ahead) {
                 prefetch(codes.row(ahead));
             }
-            offer(Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot), pool, passed);
+            offer(
+                graph,
+                sees_hidden,
+                Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot),
+                pool,
+                passed,
+            );
+        }
+    }
+}
+
+/// The nearest candidate that was not expanded yet, of both pools, as long as it may lead to nearer ones.
+#[inline(always)]
+fn expand_next(pool: &mut Pool, passed: &mut Pool) -> Option<Candidate> {
+    let is_next = |candidate| pool.is_open_to(candidate) && pool.peek().is_none_or(|next| candidate < next);
+    if passed.peek().is_some_and(is_next) { passed.expand_next() } else { pool.expand_next() }
+}
+
+/// A point that the search does not see is a way to others, but takes no place among the nearest.
+#[inline(always)]
+fn offer(
+    graph: &Graph,
+    sees_hidden: &dyn Fn(u32) -> bool,
+    candidate: Candidate,
+    pool: &mut Pool,
+    passed: &mut Pool,
+) {
+    if pool.is_open_to(candidate) {
+        let slot = candidate.slot();
+        let pool = if graph.hidden.contains(slot) && !sees_hidden(slot) { passed } else { pool };
+        if pool.offer(candidate) {
+            graph.links.prefetch(slot);
         }
     }
 }
