@@ -231,7 +231,7 @@ fn batch_equals_single(checked: &mut Checked) {
         let view = checked.store.view();
         let at = view.at();
         let together =
-            at.search_many(&vectors.iter().map(Query::from).collect::<Vec<_>>(), &SearchOptions::new(10));
+            at.search_many(&vectors.iter().map(Query::from).collect::<Vec<_>>(), &SearchOptions::new(10), 1);
         let together: Vec<Vec<_>> = together
             .unwrap()
             .iter()

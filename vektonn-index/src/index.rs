@@ -11,6 +11,7 @@ use crate::flat::FlatIndex;
 use crate::hnsw::HnswIndex;
 use crate::inverted::InvertedIndex;
 use crate::options::{SearchError, SearchOptions};
+use crate::part::Part;
 use crate::query::Query;
 use crate::store::slots::{IndexFull, Reader};
 use crate::store::timeline::{Batch, Pin, Timeline};
@@ -150,8 +151,9 @@ impl<T> VectorIndex<T> {
     /// To be called after the last change of a batch, before it is published.
     pub(crate) fn finish(&self, batch: &Batch<'_>) {
         match self {
+            Self::Flat(index) => index.finish(batch),
             Self::Hnsw(index) => index.finish(batch),
-            Self::Flat(_) | Self::Inverted(_) => {}
+            Self::Inverted(_) => {}
         }
     }
 
@@ -221,11 +223,21 @@ impl<'p, T> IndexReader<'p, T> {
         }
     }
 
-    /// The same for several queries, each with its collector.
+    /// How many threads may search parts of the index at the same time, with a gain.
+    pub(crate) fn parts_max(&self) -> usize {
+        match self {
+            Self::Flat(index, reader) => index.parts_max(*reader),
+            Self::Hnsw(..) | Self::Inverted(..) => 1,
+        }
+    }
+
+    /// The same for several queries, each with its collector, in a part of the index; there may be as many as
+    /// [`parts_max`](Self::parts_max) says.
     pub(crate) fn search_many_into<'q>(
         &self,
         queries: &[Query<'q>],
         options: &SearchOptions,
+        part: Part,
         collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
     ) -> Result<(), SearchError> {
         if let Self::Flat(index, reader) = self {
@@ -234,8 +246,9 @@ impl<'p, T> IndexReader<'p, T> {
                 Query::Sparse(_) => Err(VectorError::MustBeDense),
             };
             let queries: Vec<&[f32]> = queries.iter().map(dense).collect::<Result<_, _>>()?;
-            return index.search_many_into(*reader, &queries, options, collectors);
+            return index.search_many_into(*reader, &queries, options, part, collectors);
         }
+        debug_assert_eq!(part.of, 1, "there are no parts of other indexes");
         let mut queries = queries.iter().zip(collectors);
         queries.try_for_each(|(&query, collector)| self.search_into(query, options, collector))
     }

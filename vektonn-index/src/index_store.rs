@@ -9,16 +9,15 @@ use parking_lot::RwLock;
 use rayon::prelude::*;
 use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
 
-use crate::collector::Collector;
 use crate::distance::DenseKernels;
-use crate::index::{IndexReader, IndexSpec, SpecError, VectorIndex};
+use crate::index::{IndexSpec, SpecError, VectorIndex};
 use crate::neighbor::Neighbor;
 use crate::options::{SearchError, SearchOptions};
 use crate::query::Query;
 use crate::store::id_map::IdMap;
 use crate::store::slots::IndexFull;
 use crate::store::timeline::{Batch, Pin, Timeline};
-use crate::top_k::TopK;
+use crate::view::{At, Hit, View, id_of};
 
 /// Queries that one thread searches together: beyond that nothing is gained, and coded queries leave the cache.
 const QUERIES_TOGETHER_MAX: usize = 64;
@@ -47,9 +46,9 @@ pub struct IndexStore<Id, Payload = ()> {
 }
 
 /// What is kept with each row.
-struct Entry<Id, Payload> {
-    id: Id,
-    payload: Payload,
+pub(crate) struct Entry<Id, Payload> {
+    pub(crate) id: Id,
+    pub(crate) payload: Payload,
 }
 
 /// A change of an [`IndexStore`].
@@ -242,7 +241,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// The store as it is now. What the view shows does not change while it exists; drop it soon, since it keeps
     /// the memory of replaced points from being used again.
     pub fn view(&self) -> View<'_, Id, Payload> {
-        View { store: self, pin: self.timeline.pin() }
+        View::new(self, self.timeline.pin())
     }
 
     /// The nearest points, nearest first, without their payloads. For more, use [`view`](Self::view).
@@ -262,7 +261,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
 
     /// What a pin of this store's timeline sees.
     pub(crate) fn at<'v>(&'v self, pin: &'v Pin<'v>) -> At<'v, Id, Payload> {
-        At { spec: self.spec, reader: self.index.reader(pin) }
+        At::new(self.spec, self.index.reader(pin))
     }
 
     /// Whether there is a point of this id. Waits for a batch that is being applied.
@@ -275,13 +274,13 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         let ids = self.ids.read();
         let view = self.view();
         let at = view.at();
-        let slot = ids.get(id, |slot| id_of(&at.reader, slot))?;
+        let slot = ids.get(id, |slot| at.id_of(slot))?;
         drop(ids);
         at.hit(slot, 0.0).map(read)
     }
 
-    /// Searches for every row of a matrix (queries x dimensions), on all threads of the current rayon pool. All
-    /// rows see the same points.
+    /// Searches for every row of a matrix (queries x dimensions), on all threads of the current rayon pool: also for
+    /// one row, if the store is large and exact. All rows see the same points.
     ///
     /// # Errors
     /// [`SearchError`].
@@ -296,15 +295,16 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     {
         let view = self.view();
         let rows: Vec<usize> = (0..queries.nrows()).collect();
+        let groups = rows.par_chunks(queries_together(rows.len()));
+        let calls = groups.len();
         let search_group = |rows: &[usize]| {
             let rows: Vec<Vec<f32>> =
                 rows.iter().map(|&row| queries.row(row).iter().copied().collect()).collect();
             let queries: Vec<Query<'_>> = rows.iter().map(Query::from).collect();
-            view.at().search_many(&queries, options)
+            view.at().search_many(&queries, options, calls)
         };
-        let groups: Vec<_> =
-            rows.par_chunks(queries_together(rows.len())).map(search_group).collect::<Result<_, _>>()?;
-        Ok(groups.into_iter().flatten().map(ids_of).collect())
+        let found: Vec<_> = groups.map(search_group).collect::<Result<_, _>>()?;
+        Ok(found.into_iter().flatten().map(ids_of).collect())
     }
 }
 
@@ -312,140 +312,6 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
 /// enough for every thread of the current rayon pool to have some.
 pub(crate) fn queries_together(queries: usize) -> usize {
     queries.div_ceil(rayon::current_num_threads()).next_multiple_of(4).clamp(1, QUERIES_TOGETHER_MAX)
-}
-
-/// A store at one point in time.
-pub struct View<'s, Id, Payload> {
-    store: &'s IndexStore<Id, Payload>,
-    pin: Pin<'s>,
-}
-
-impl<Id: Ord + Hash, Payload> View<'_, Id, Payload> {
-    /// The nearest points, nearest first, ties ordered by id.
-    ///
-    /// # Errors
-    /// [`SearchError`].
-    pub fn search<'q>(
-        &self,
-        query: impl Into<Query<'q>>,
-        options: &SearchOptions,
-    ) -> Result<Vec<Hit<'_, Id, Payload>>, SearchError> {
-        self.at().search(query.into(), options)
-    }
-
-    /// All points, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = Hit<'_, Id, Payload>> {
-        self.at().into_hits()
-    }
-
-    pub(crate) fn at(&self) -> At<'_, Id, Payload> {
-        self.store.at(&self.pin)
-    }
-}
-
-/// What a pin sees of a store.
-pub(crate) struct At<'v, Id, Payload> {
-    spec: IndexSpec,
-    reader: IndexReader<'v, Entry<Id, Payload>>,
-}
-
-impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
-    /// Offers the nearest points to `nearest`, which may hold points of other stores already.
-    pub(crate) fn search_into<T: Ord>(
-        &self,
-        query: Query<'_>,
-        options: &SearchOptions,
-        nearest: &mut TopK<T>,
-        item: impl Fn(&'v Id, u32) -> T,
-    ) -> Result<(), SearchError> {
-        self.spec.check_query(query)?;
-        self.reader.search_into(query, options, &mut self.collector(nearest, item))
-    }
-
-    /// The same for several queries, each with its `nearest`.
-    pub(crate) fn search_many_into<T: Ord>(
-        &self,
-        queries: &[Query<'_>],
-        options: &SearchOptions,
-        nearest: &mut [TopK<T>],
-        item: impl Fn(&'v Id, u32) -> T,
-    ) -> Result<(), SearchError> {
-        queries.iter().try_for_each(|&query| self.spec.check_query(query))?;
-        let collector = |nearest| self.collector(nearest, &item);
-        let mut collectors: Vec<_> = nearest.iter_mut().map(collector).collect();
-        self.reader.search_many_into(queries, options, &mut collectors)
-    }
-
-    /// Keeps in `nearest` what is offered by slot.
-    fn collector<T: Ord>(
-        &self,
-        nearest: &mut TopK<T>,
-        item: impl Fn(&'v Id, u32) -> T,
-    ) -> Collector<impl FnMut(f32, u32) -> f32> {
-        Collector::new(nearest.bound(), move |distance, slot| {
-            nearest.offer(distance, item(id_of(&self.reader, slot), slot));
-            nearest.bound()
-        })
-    }
-
-    /// The point in a slot, if it is alive.
-    pub(crate) fn hit(&self, slot: u32, distance: f32) -> Option<Hit<'v, Id, Payload>> {
-        let Entry { id, payload } = self.reader.entry(slot)?;
-        Some(Hit { distance, id, payload, reader: self.reader, slot })
-    }
-
-    /// All live points, in no particular order.
-    pub(crate) fn into_hits(self) -> impl Iterator<Item = Hit<'v, Id, Payload>> {
-        self.reader.slots().filter_map(move |slot| self.hit(slot, 0.0))
-    }
-
-    fn search(
-        &self,
-        query: Query<'_>,
-        options: &SearchOptions,
-    ) -> Result<Vec<Hit<'v, Id, Payload>>, SearchError> {
-        let mut nearest = TopK::new(options.k);
-        self.search_into(query, options, &mut nearest, |id, slot| (id, slot))?;
-        Ok(self.hits(nearest))
-    }
-
-    pub(crate) fn search_many(
-        &self,
-        queries: &[Query<'_>],
-        options: &SearchOptions,
-    ) -> Result<Vec<Vec<Hit<'v, Id, Payload>>>, SearchError> {
-        let mut nearest: Vec<_> = queries.iter().map(|_| TopK::new(options.k)).collect();
-        self.search_many_into(queries, options, &mut nearest, |id, slot| (id, slot))?;
-        Ok(nearest.into_iter().map(|nearest| self.hits(nearest)).collect())
-    }
-
-    fn hits(&self, nearest: TopK<(&'v Id, u32)>) -> Vec<Hit<'v, Id, Payload>> {
-        let nearest = nearest.into_sorted_vec().into_iter();
-        nearest.filter_map(|found| self.hit(found.item.1, found.distance)).collect()
-    }
-}
-
-/// A point of a [`View`].
-pub struct Hit<'v, Id, Payload> {
-    /// Its distance to the query, smaller for nearer points; 0 where there was no query.
-    pub distance: f32,
-    /// Its id.
-    pub id: &'v Id,
-    /// What was stored with it.
-    pub payload: &'v Payload,
-    reader: IndexReader<'v, Entry<Id, Payload>>,
-    slot: u32,
-}
-
-impl<Id, Payload> Hit<'_, Id, Payload> {
-    /// A copy of its vector.
-    pub fn vector(&self) -> StoredVector {
-        self.reader.vector(self.slot).expect("a hit is alive as long as its view")
-    }
-}
-
-fn id_of<'p, Id, Payload>(reader: &IndexReader<'p, Entry<Id, Payload>>, slot: u32) -> &'p Id {
-    &reader.entry(slot).expect("the id map names live slots only").id
 }
 
 fn ids_of<Id: Clone, Payload>(hits: Vec<Hit<'_, Id, Payload>>) -> Vec<Neighbor<Id>> {

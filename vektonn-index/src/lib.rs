@@ -37,15 +37,17 @@ mod index_store;
 mod inverted;
 mod neighbor;
 mod options;
+mod part;
 mod query;
 pub mod shard;
 mod store;
 mod sync;
 mod top_k;
+mod view;
 
 pub use distance::{InstructionSet, InstructionSetError};
 pub use index::{IndexSpec, SpecError};
-pub use index_store::{ApplyError, Hit, IndexStore, StoreChange, View};
+pub use index_store::{ApplyError, IndexStore, StoreChange};
 pub use inverted::sparse_from_sprs;
 pub use neighbor::Neighbor;
 pub use options::{SearchError, SearchOptions};
@@ -54,3 +56,4 @@ pub use store::slots::IndexFull;
 pub use vektonn_core::{
     DenseVector, HnswParams, Metric, SparseVector, StoredVector, VectorError, VectorKind,
 };
+pub use view::{Hit, View};

@@ -48,6 +48,11 @@ impl<T: Ord> TopK<T> {
         }
     }
 
+    /// Keeps what is among the `k` nearest of both.
+    pub(crate) fn append(&mut self, other: Self) {
+        other.heap.into_iter().for_each(|Neighbor { distance, item }| self.offer(distance, item));
+    }
+
     /// What was kept, nearest first.
     pub(crate) fn into_sorted_vec(self) -> Vec<Neighbor<T>> {
         self.heap.into_sorted_vec()

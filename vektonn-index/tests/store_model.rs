@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use vektonn_index::{
@@ -226,4 +227,51 @@ fn searches_during_updates_see_whole_batches() {
             store.apply(batch(version)).unwrap();
         }
     });
+}
+
+/// What was acknowledged before a search began is seen by it: an update, an insertion and a deletion in each batch, in an
+/// index of few points and in one that has codes, which are made anew all the time.
+#[test]
+fn searches_see_what_was_acknowledged_before_they_began() {
+    for points in [100, 6000] {
+        let store = IndexStore::dense(Metric::L2, 2).unwrap();
+        let random = |id: u32, salt: u32| (id ^ salt).wrapping_mul(0x9e37_79b9) as f32 / 1e9;
+        let point = |id: u32, at: [f32; 2], version| StoreChange::upsert(id, at.try_into().unwrap(), version);
+        store.apply((1..points).map(|id| point(id, [random(id, 0), 0.0], 0))).unwrap();
+        // Far from all others: point 0, which every batch updates, and those that a batch brings and a later one deletes.
+        let (updated, inserted) = ([0.0, 1e3], [0.0, -1e3]);
+        let batch = |version: u32| {
+            let moved = (1..40).map(|i| (version * 40 + i) * 7919 % (points - 1) + 1);
+            let moved = moved.map(move |id| point(id, [random(id, version), 0.0], version));
+            let deleted = (version > 10).then(|| StoreChange::delete(points + version - 10));
+            let new = [point(0, updated, version), point(points + version, inserted, version)];
+            moved.chain(new).chain(deleted).collect::<Vec<_>>()
+        };
+        let acknowledged = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            let search = || {
+                let mut last = 0;
+                while last < 400 {
+                    let before = acknowledged.load(Ordering::SeqCst);
+                    let view = store.view();
+                    let hits = |query: &[f32; 2], k| view.search(query, &SearchOptions::new(k)).unwrap();
+                    last = *hits(&updated, 1)[0].payload;
+                    assert!(last >= before, "{before} was acknowledged, {last} is seen");
+                    let found = hits(&inserted, 11);
+                    let mut versions: Vec<u32> =
+                        found.iter().filter(|hit| hit.distance == 0.0).map(|hit| *hit.payload).collect();
+                    versions.sort_unstable();
+                    assert!(versions.into_iter().eq(last.saturating_sub(9).max(1)..=last), "of {last}");
+                }
+            };
+            let searchers = [scope.spawn(search), scope.spawn(search)];
+            for version in 1.. {
+                store.apply(batch(version)).unwrap();
+                acknowledged.store(version, Ordering::SeqCst);
+                if searchers.iter().all(|searcher| searcher.is_finished()) {
+                    return;
+                }
+            }
+        });
+    }
 }

@@ -16,9 +16,7 @@ const WORD: usize = u64::BITS as usize;
 pub(super) struct ChunkCodes {
     pub(super) ranges: Arc<Ranges>,
     lines_per_group: usize,
-    lines: Box<[Line]>,
-    /// The two terms of each row's score, by group.
-    terms: [Box<[[f32; GROUP]]>; 2],
+    room: Room,
     /// One bit for each row that must be compared itself, because its codes are missing, of no use, or of an
     /// earlier row in its slot. Only a writer sets them, before the row can be seen.
     uncoded: [AtomicU64; CHUNK / WORD],
@@ -28,6 +26,31 @@ pub(super) struct ChunkCodes {
     pub(super) error: f64,
 }
 
+/// Memory for the codes of a chunk, all of it from the start: what one chunk leaves is just what another one needs, so
+/// memory does not fall to pieces when chunks are replaced.
+#[derive(Default)]
+pub(super) struct Room {
+    lines: Vec<Line>,
+    /// The two terms of each row's score, by group.
+    terms: [Vec<[f32; GROUP]>; 2],
+}
+
+impl Room {
+    /// Makes it large enough for a chunk, and a copy of `old` with so many groups.
+    fn begin(&mut self, old: Option<&Self>, groups: usize, lines_per_group: usize) {
+        self.lines.clear();
+        self.lines.reserve_exact(CHUNK / GROUP * lines_per_group);
+        self.lines.extend_from_slice(old.map_or(&[], |old| &old.lines));
+        self.lines.resize(groups * lines_per_group, Line([0; GROUP * STEP]));
+        for (i, terms) in self.terms.iter_mut().enumerate() {
+            terms.clear();
+            terms.reserve_exact(CHUNK / GROUP);
+            terms.extend_from_slice(old.map_or(&[], |old| &old.terms[i]));
+            terms.resize(groups, [0.0; GROUP]);
+        }
+    }
+}
+
 /// A row to code: its place in the chunk, its coordinates, and what they are multiplied with before.
 pub(super) type Row<'r> = (usize, &'r [f32], f64);
 
@@ -35,27 +58,19 @@ impl ChunkCodes {
     /// Codes some rows of a chunk, and takes over from `old`, which has the same ranges, the codes that hold. `rows_used`
     /// slots of the chunk were ever used.
     ///
-    /// Also returns the usual error of the rows that were coded now, in coordinates.
+    /// Also returns the errors of the rows that were coded now, in coordinates.
     pub(super) fn new<'r>(
+        mut room: Room,
         old: Option<&Self>,
         ranges: &Arc<Ranges>,
         space: Space,
         rows_used: usize,
         rows: impl Iterator<Item = Row<'r>>,
-    ) -> (Self, f64) {
-        let width = ranges.center.len().next_multiple_of(WINDOW);
+    ) -> (Self, Vec<f64>) {
+        let width = width(ranges.center.len());
         let lines_per_group = width / STEP;
-        let groups = rows_used.div_ceil(GROUP);
-        let mut lines = Vec::with_capacity(groups * lines_per_group);
-        let mut terms = [Vec::with_capacity(groups), Vec::with_capacity(groups)];
-        let mut uncoded = [u64::MAX; CHUNK / WORD];
-        if let Some(old) = old {
-            lines.extend_from_slice(&old.lines);
-            terms.iter_mut().zip(&old.terms).for_each(|(terms, old)| terms.extend_from_slice(old));
-            uncoded = old.uncoded.each_ref().map(|word| word.load(Ordering::Relaxed));
-        }
-        lines.resize(groups * lines_per_group, Line([0; GROUP * STEP]));
-        terms.iter_mut().for_each(|terms| terms.resize(groups, [0.0; GROUP]));
+        room.begin(old.map(|old| &old.room), rows_used.div_ceil(GROUP), lines_per_group);
+        let mut uncoded = old.map_or([u64::MAX; CHUNK / WORD], Self::words);
         let (mut exact, mut codes) = (vec![0.0; ranges.center.len()], vec![0; width]);
         let mut errors = Vec::new();
         for (row, coordinates, factor) in rows {
@@ -63,9 +78,9 @@ impl ChunkCodes {
             errors.push(coded.error * ranges.scale);
             let Some([first, second]) = space.terms(coded, ranges) else { continue };
             let (group, lane) = (row / GROUP, row % GROUP);
-            terms[0][group][lane] = first;
-            terms[1][group][lane] = second;
-            let group_lines = &mut lines[group * lines_per_group..][..lines_per_group];
+            room.terms[0][group][lane] = first;
+            room.terms[1][group][lane] = second;
+            let group_lines = &mut room.lines[group * lines_per_group..][..lines_per_group];
             for (line, codes) in group_lines.iter_mut().zip(codes.as_chunks::<STEP>().0) {
                 line.0.as_chunks_mut::<STEP>().0[lane] = *codes;
             }
@@ -75,13 +90,12 @@ impl ChunkCodes {
         let chunk = Self {
             ranges: Arc::clone(ranges),
             lines_per_group,
-            lines: lines.into(),
-            terms: terms.map(Into::into),
+            room,
             uncoded: uncoded.map(AtomicU64::new),
             remained,
             error: old.map_or(ranges.error, |old| old.error),
         };
-        (chunk, usual(errors))
+        (chunk, errors)
     }
 
     /// The row in this place was replaced: its codes no longer hold. Called before the new row can be seen.
@@ -116,30 +130,50 @@ impl ChunkCodes {
         self.uncoded.each_ref().map(|word| word.load(Ordering::Relaxed))
     }
 
+    /// The errors of the rows that have codes that hold, in coordinates.
+    pub(super) fn errors(&self) -> impl Iterator<Item = f64> {
+        let groups = self.room.terms[1].iter().enumerate();
+        groups.flat_map(|(group, errors)| {
+            let coded = self.coded(group);
+            let errors = errors.iter().enumerate().filter(move |(lane, _)| coded >> lane & 1 == 1);
+            errors.map(|(_, &error)| f64::from(error) * self.ranges.scale)
+        })
+    }
+
     /// The number of groups.
     pub(super) fn groups(&self) -> usize {
-        self.terms[0].len()
+        self.room.terms[0].len()
     }
 
     /// Some groups, or fewer at the end.
     pub(super) fn tile(&self, first: usize, groups: usize) -> Tile<'_> {
         let end = (first + groups).min(self.groups());
         Tile {
-            lines: &self.lines[first * self.lines_per_group..end * self.lines_per_group],
-            terms: self.terms.each_ref().map(|terms| &terms[first..end]),
+            lines: &self.room.lines[first * self.lines_per_group..end * self.lines_per_group],
+            terms: self.room.terms.each_ref().map(|terms| &terms[first..end]),
         }
     }
 
-    /// Bytes in use.
-    pub(super) fn bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.lines) + 2 * size_of_val(&*self.terms[0])
+    /// Its memory, for another chunk.
+    pub(super) fn into_room(self) -> Room {
+        self.room
+    }
+
+    /// Bytes that a chunk takes, however many rows it has.
+    pub(super) const fn bytes(dimension: usize) -> usize {
+        size_of::<Self>() + CHUNK * (width(dimension) + 2 * size_of::<f32>())
     }
 }
 
+/// Codes of a row, with those that pad it.
+const fn width(dimension: usize) -> usize {
+    dimension.next_multiple_of(WINDOW)
+}
+
 /// The mean error without the largest ones, or 0 if there are none.
-pub(super) fn usual(mut errors: Vec<f64>) -> f64 {
+pub(super) fn usual(errors: &mut [f64]) -> f64 {
     errors.sort_unstable_by(f64::total_cmp);
-    errors.truncate(errors.len() - errors.len() / 16);
+    let errors = &errors[..errors.len() - errors.len() / 16];
     errors.iter().sum::<f64>() / errors.len().max(1) as f64
 }
 

@@ -22,6 +22,7 @@ use crate::distance::int8::CodeKernels;
 use crate::distance::row_codes::prefetch;
 use crate::distance::{self, DenseKernels};
 use crate::options::{SearchError, SearchOptions};
+use crate::part::Part;
 use crate::store::chunks::{BLOCK, Chunks};
 use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Timeline};
@@ -35,6 +36,9 @@ const ROWS_PER_DEADLINE_CHECK: usize = 64 * BLOCK;
 
 /// Fewer rows are compared themselves: that takes some microseconds, and no memory for codes.
 const CODED_ROWS_MIN: usize = 4096;
+
+/// A thread has a part of an index for itself if it has at least so many coordinates: that takes it some 100 microseconds.
+const PART_COORDINATES_MIN: usize = if cfg!(test) { 4 << 10 } else { 4 << 20 };
 
 /// Codes exclude little if more than one in so many rows is asked for.
 const ROWS_PER_NEIGHBOUR_MIN: usize = 8;
@@ -112,13 +116,18 @@ impl<T> FlatIndex<T> {
             // Relaxed: readers see the slot only after its batch was published, and that orders this store too.
             self.norms.get(slot)[0].store(distance::norm(row).to_bits(), Ordering::Relaxed);
         }
+        self.plane.inserted(slot as usize, self.slots.capacity());
+        Ok(slot)
+    }
+
+    /// To be called after the last change of a batch, before it is published.
+    pub(crate) fn finish(&self, batch: &Batch<'_>) {
         let reader = self.slots.writer_view(batch);
-        self.plane.inserted(slot as usize, self.slots.capacity(), |slot| {
+        self.plane.finish(self.slots.capacity(), |slot| {
             let row = reader.row(slot as u32)?;
             let norm = if self.metric == Metric::Cosine { self.norm_of(slot as u32) } else { 1.0 };
             Some((row, self.plane.space().factor(norm)))
         });
-        Ok(slot)
     }
 
     fn norm_of(&self, slot: u32) -> f64 {
@@ -138,15 +147,21 @@ impl<T> FlatIndex<T> {
         options: &SearchOptions,
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
     ) -> Result<(), SearchError> {
-        self.search_many_into(reader, &[query], options, std::slice::from_mut(collector))
+        self.search_many_into(reader, &[query], options, Part::WHOLE, std::slice::from_mut(collector))
     }
 
-    /// The same for several queries, which together take less time than each alone.
+    /// How many threads may search parts of the rows at the same time: handing a part over has to cost little beside it.
+    pub(crate) fn parts_max(&self, reader: Reader<'_, T, f32>) -> usize {
+        (reader.end() as usize).saturating_mul(self.dimension) / PART_COORDINATES_MIN
+    }
+
+    /// The same for several queries, which together take less time than each alone, in a part of the rows.
     pub(crate) fn search_many_into(
         &self,
         reader: Reader<'_, T, f32>,
         queries: &[&[f32]],
         options: &SearchOptions,
+        part: Part,
         collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
     ) -> Result<(), SearchError> {
         let queries: Vec<_> = queries
@@ -160,9 +175,9 @@ impl<T> FlatIndex<T> {
             || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > rows
             || queries.iter().any(no_direction)
         {
-            return self.search_rows(reader, &queries, options, collectors);
+            return self.search_rows(reader, &queries, options, part, collectors);
         }
-        self.search_codes(reader, &queries, options, collectors)
+        self.search_codes(reader, &queries, options, part, collectors)
     }
 
     /// Offers some live rows, which come in about the order of their distances, until the `k` nearest do not seem to
@@ -196,15 +211,16 @@ impl<T> FlatIndex<T> {
         }
     }
 
-    /// Offers every live row.
+    /// Offers every live row of a part.
     fn search_rows(
         &self,
         reader: Reader<'_, T, f32>,
         queries: &[DenseQuery<'_>],
         options: &SearchOptions,
+        part: Part,
         collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
     ) -> Result<(), SearchError> {
-        for first in (0..reader.end() as usize).step_by(ROWS_PER_DEADLINE_CHECK) {
+        for first in part.of((0..reader.end() as usize).step_by(ROWS_PER_DEADLINE_CHECK)) {
             for (query, collector) in queries.iter().zip(&mut *collectors) {
                 options.check_deadline()?;
                 self.compare_range(reader, first..first + ROWS_PER_DEADLINE_CHECK, query, collector);

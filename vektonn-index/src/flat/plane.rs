@@ -17,14 +17,15 @@ use arc_swap::{ArcSwapOption, Guard};
 use parking_lot::Mutex;
 
 use super::bound::Space;
-use super::codes::{CHUNK, ChunkCodes, Row};
+use super::codes::{CHUNK, ChunkCodes, Room, Row, usual};
 use super::ranges::{Ranges, SAMPLE};
 use crate::distance::int8::CodeKernels;
 use crate::store::chunks::Chunks;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Rows that are coded together, once so many wait for it in one chunk.
-const WAITING_MAX: usize = 32;
+/// The codes of a chunk are copied when new rows are coded, about so many bytes for each of them: where a chunk has more, rows
+/// wait until there are a few. More of them would make searches slow, which have to fetch them themselves, often from another core's cache.
+const COPIED_PER_ROW: usize = 128 * 1024;
 /// Ranges are fitted anew if the errors of rows exceed what was good enough by this factor, and exchanged if that makes
 /// them smaller by the same. Queries are coded for each of the ranges, so there should be few.
 const DRIFT: f64 = 1.5;
@@ -42,9 +43,29 @@ pub(super) struct CodePlane {
     chunks: Chunks<ArcSwapOption<ChunkCodes>>,
     /// There is room for so many chunks.
     reserved: AtomicU64,
-    /// What new chunks are coded with; nothing while there are no codes. Only for writers.
-    ranges: Mutex<Option<Arc<Ranges>>>,
-    bytes: AtomicU64,
+    writing: Mutex<Writing>,
+}
+
+/// Only for writers.
+#[derive(Default)]
+struct Writing {
+    /// What new chunks are coded with; nothing while there are no codes.
+    ranges: Option<Arc<Ranges>>,
+    /// The number of slots when ranges for all of them were last fitted.
+    slots_fitted: usize,
+    /// The chunks that the batch has put rows into.
+    touched: Vec<usize>,
+    /// Chunks that were replaced while searches may have read them. The next ones are made in their memory.
+    replaced: Vec<Arc<ChunkCodes>>,
+}
+
+impl Writing {
+    /// Memory for a chunk. Searches leave theirs to us, whose thread would not get back what another one frees.
+    fn room(&mut self) -> Room {
+        let unread = self.replaced.iter().position(|chunk| Arc::strong_count(chunk) == 1);
+        let chunk = unread.and_then(|i| Arc::into_inner(self.replaced.swap_remove(i)));
+        chunk.map_or_else(Room::default, ChunkCodes::into_room)
+    }
 }
 
 /// What is in a slot, if anything is.
@@ -61,8 +82,7 @@ impl CodePlane {
             rows_min,
             chunks: Chunks::new(1),
             reserved: AtomicU64::new(0),
-            ranges: Mutex::default(),
-            bytes: AtomicU64::new(0),
+            writing: Mutex::default(),
         }
     }
 
@@ -87,48 +107,80 @@ impl CodePlane {
         self.reserved.fetch_max(chunks as u64, Ordering::Release);
     }
 
-    /// Bytes in use.
+    /// Bytes in use: those of all chunks, and the room for one more.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed) as usize
+        match self.reserved.load(Ordering::Relaxed) as usize {
+            0 => 0,
+            chunks => (chunks + 1) * ChunkCodes::bytes(self.dimension),
+        }
     }
 
-    /// A row was put into `slot`, but is not visible to searches yet. `slots` were ever used; `row` gives the row of
-    /// each that is alive, with its factor (see [`Space::factor`]).
-    pub(super) fn inserted<'r>(&self, slot: usize, slots: usize, row: impl RowOf<'r>) {
+    /// A row was put into `slot`, but is not visible to searches yet. `slots` were ever used.
+    pub(super) fn inserted(&self, slot: usize, slots: usize) {
         if !self.is_used(slots) {
             return;
         }
-        let mut ranges = self.ranges.lock();
-        self.reserve(slots.div_ceil(CHUNK));
-        let Some(current) = &*ranges else {
-            let fitted = Arc::new(self.fit(0..slots, &row));
-            for i in 0..slots.div_ceil(CHUNK) {
-                self.put(i, self.coded_anew(i, slots, &fitted, &row).0);
-            }
-            *ranges = Some(fitted);
-            return;
-        };
-        // Twice as many as when this was last done: the ranges should know all of them.
-        if slot + 1 == slots && slots.is_power_of_two() {
-            let fitted = self.fit(0..slots, &row);
-            if fitted.error * BETTER < current.error {
-                *ranges = Some(Arc::new(fitted));
-            }
-        }
         let i = slot / CHUNK;
-        let old = self.chunks.get(i as u32)[0].load_full();
-        let waiting = match &old {
-            Some(old) => {
-                old.forget(slot % CHUNK);
-                old.forgotten(slots - i * CHUNK)
-            }
-            None => slots - i * CHUNK,
-        };
-        if waiting >= WAITING_MAX
-            && let Some(current) = &mut *ranges
-        {
-            self.put(i, self.coded(i, old.as_deref(), slots, current, &row));
+        if let Some(Some(chunk)) = self.chunk(i).as_deref() {
+            chunk.forget(slot % CHUNK);
         }
+        let touched = &mut self.writing.lock().touched;
+        if touched.last() != Some(&i) {
+            touched.push(i);
+        }
+    }
+
+    /// Codes the rows that wait for it, where there are enough of them, before the batch is published that put the last of
+    /// them there. `row` gives the row of each slot that is alive, with its factor (see [`Space::factor`]).
+    pub(super) fn finish<'r>(&self, slots: usize, row: impl RowOf<'r>) {
+        let mut writing = self.writing.lock();
+        if writing.touched.is_empty() {
+            return;
+        }
+        let mut touched = std::mem::take(&mut writing.touched);
+        self.reserve(slots.div_ceil(CHUNK));
+        let mut waiting_min = (ChunkCodes::bytes(self.dimension) / COPIED_PER_ROW).max(1);
+        if slots >= 2 * writing.slots_fitted {
+            writing.slots_fitted = slots;
+            let fitted = self.fit(0..slots, &row);
+            match &writing.ranges {
+                Some(current) if fitted.error * BETTER >= current.error => {}
+                Some(_) => writing.ranges = Some(Arc::new(fitted)),
+                None => {
+                    writing.ranges = Some(Arc::new(fitted));
+                    touched = (0..slots.div_ceil(CHUNK)).collect();
+                    waiting_min = 1;
+                }
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for &i in &touched {
+            self.code_waiting(i, slots, waiting_min, &mut writing, &row);
+        }
+        touched.clear();
+        writing.touched = touched;
+    }
+
+    /// Replaces a chunk if so many of its rows wait for codes.
+    fn code_waiting<'r>(
+        &self,
+        i: usize,
+        slots: usize,
+        waiting_min: usize,
+        writing: &mut Writing,
+        row: &impl RowOf<'r>,
+    ) {
+        let place = &self.chunks.get(i as u32)[0];
+        let old = place.load_full();
+        let waiting = slots.min((i + 1) * CHUNK) - i * CHUNK;
+        let waiting = old.as_ref().map_or(waiting, |old| old.forgotten(waiting));
+        if waiting < waiting_min {
+            return;
+        }
+        let chunk = self.coded(i, old.as_deref(), slots, writing, row);
+        drop(old);
+        writing.replaced.extend(place.swap(Some(Arc::new(chunk))));
     }
 
     /// Codes the waiting rows of a chunk; all of its rows, with new ranges, if the errors have become too large.
@@ -137,28 +189,38 @@ impl CodePlane {
         i: usize,
         old: Option<&ChunkCodes>,
         slots: usize,
-        current: &mut Arc<Ranges>,
+        writing: &mut Writing,
         row: &impl RowOf<'r>,
     ) -> ChunkCodes {
         let used = slots.min((i + 1) * CHUNK) - i * CHUNK;
-        let (mut chunk, error) = match old {
-            Some(old) => {
+        let room = writing.room();
+        let (mut chunk, mut errors) = match (old, &writing.ranges) {
+            (Some(old), _) => {
                 let waiting = old.uncoded().take_while(|&place| place < used);
                 let rows = rows_at(waiting, i, row);
-                ChunkCodes::new(Some(old), &old.ranges, self.space, used, rows)
+                ChunkCodes::new(room, Some(old), &old.ranges, self.space, used, rows)
             }
-            None => self.coded_anew(i, slots, current, row),
+            (None, Some(current)) => self.coded_anew(room, i, slots, current, row),
+            (None, None) => unreachable!("ranges are fitted before anything is coded"),
         };
+        let mut error = usual(&mut errors);
+        if let Some(old) = old
+            && error > chunk.error * DRIFT
+        {
+            // A few rows tell little: only if the whole chunk has become worse it is worth the trouble.
+            errors.extend(old.errors());
+            error = usual(&mut errors);
+        }
         if error > chunk.error * DRIFT {
             // Ranges that suit all rows are better than some of its own for each chunk.
             let neighbours = if used < CHUNK / 2 { i.saturating_sub(1) * CHUNK } else { i * CHUNK };
             let better = [0..slots, neighbours..i * CHUNK + used].into_iter().find_map(|slots| {
                 let fitted = Arc::new(self.fit(slots.clone(), row));
-                let (chunk, error_now) = self.coded_anew(i, slots.end, &fitted, row);
-                (error_now * DRIFT < error).then_some((chunk, fitted))
+                let (chunk, mut errors) = self.coded_anew(Room::default(), i, slots.end, &fitted, row);
+                (usual(&mut errors) * DRIFT < error).then_some((chunk, fitted))
             });
             match better {
-                Some((better, fitted)) => (chunk, *current) = (better, fitted),
+                Some((better, fitted)) => (chunk, writing.ranges) = (better, Some(fitted)),
                 // It cannot be helped: do not try again until it is worse.
                 None => chunk.error = error,
             }
@@ -168,13 +230,14 @@ impl CodePlane {
 
     fn coded_anew<'r>(
         &self,
+        room: Room,
         i: usize,
         slots: usize,
         ranges: &Arc<Ranges>,
         row: &impl RowOf<'r>,
-    ) -> (ChunkCodes, f64) {
+    ) -> (ChunkCodes, Vec<f64>) {
         let used = slots.min((i + 1) * CHUNK) - i * CHUNK;
-        ChunkCodes::new(None, ranges, self.space, used, rows_at(0..used, i, row))
+        ChunkCodes::new(room, None, ranges, self.space, used, rows_at(0..used, i, row))
     }
 
     /// Ranges for the rows in these slots, by a sample of them.
@@ -190,13 +253,6 @@ impl CodePlane {
             sample.push(vec![0.0; self.dimension]);
         }
         Ranges::fit(self.kernels, &sample, self.dimension, self.space.is_unit())
-    }
-
-    fn put(&self, i: usize, chunk: ChunkCodes) {
-        let bytes = chunk.bytes() as u64;
-        let old = self.chunks.get(i as u32)[0].swap(Some(Arc::new(chunk)));
-        let old = old.map_or(0, |old| old.bytes() as u64);
-        self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes - old, Ordering::Relaxed);
     }
 }
 

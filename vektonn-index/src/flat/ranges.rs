@@ -94,7 +94,7 @@ impl Ranges {
             exact.extend(placed.iter().map(|x| x / scale));
             self.kernels.encode(zero, &exact, &mut codes)[1].sqrt() * scale
         };
-        usual(placed.iter().map(error).collect())
+        usual(&mut placed.iter().map(error).collect::<Vec<_>>())
     }
 
     /// A vector times `factor` where the codes are: centered, in units of the scale, and rotated.

@@ -10,6 +10,7 @@ use crate::collector::Collector;
 use crate::distance::int8::{GROUP, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
 use crate::distance::row_codes::prefetch;
 use crate::options::{SearchError, SearchOptions};
+use crate::part::Part;
 use crate::store::slots::Reader;
 
 /// Bytes of codes that several queries scan before the next ones come: they should still be in the second-level cache.
@@ -47,19 +48,20 @@ struct Search<'s, F> {
 }
 
 impl<T> FlatIndex<T> {
-    /// Offers to each query's collector every row that may be among its `k` nearest, in the order of codes.
+    /// Offers to each query's collector every row of a part that may be among its `k` nearest.
     pub(super) fn search_codes<'s, F: FnMut(f32, u32) -> f32>(
         &self,
         reader: Reader<'s, T, f32>,
         queries: &'s [DenseQuery<'s>],
         options: &SearchOptions,
+        part: Part,
         collectors: &'s mut [Collector<F>],
     ) -> Result<(), SearchError> {
         let mut searches: Vec<_> = queries.iter().zip(collectors).map(|(q, c)| Search::new(q, c)).collect();
         let mut found =
             vec![Scores::new(); if queries.len() < QUERIES_AT_ONCE { 1 } else { QUERIES_AT_ONCE }];
         let chunks = (reader.end() as usize).div_ceil(CHUNK);
-        for i in spread(chunks) {
+        for i in part.of(spread(chunks)) {
             options.check_deadline()?;
             let first = i * CHUNK;
             let chunk = self.plane.chunk(i);

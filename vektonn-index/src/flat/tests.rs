@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::bound::CodedQuery;
-use super::codes::ChunkCodes;
+use super::codes::{ChunkCodes, Room};
 use super::ranges::{Ranges, center_of};
 use super::*;
 use crate::distance::InstructionSet;
@@ -124,7 +124,7 @@ fn search(index: &FlatIndex<u32>, timeline: &Timeline, queries: &[Vec<f32>], k: 
         })
         .collect();
     let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
-    index.search_many_into(reader, &queries, &SearchOptions::new(k), &mut collectors).unwrap();
+    index.search_many_into(reader, &queries, &SearchOptions::new(k), Part::WHOLE, &mut collectors).unwrap();
     drop(collectors);
     let bits = |found: crate::Neighbor<u32>| (found.distance.to_bits(), found.item);
     nearest.into_iter().map(|nearest| nearest.into_sorted_vec().into_iter().map(bits).collect()).collect()
@@ -218,6 +218,7 @@ fn apply_and_search(index: &FlatIndex<u32>, case: &Case, queries: &[Vec<f32>]) -
                     slot_of[id] = Some(index.insert(&batch, id as u32, &row).unwrap());
                 }
             }
+            index.finish(&batch);
         }
         found.push(search(index, timeline, queries, case.k));
         let each = queries
@@ -291,7 +292,9 @@ proptest! {
         let row = |i: usize| Data::Uniform.row(seed, i, 8);
         let mut slots: Vec<u32> = {
             let batch = timeline.write();
-            (0..rows).map(|i| index.insert(&batch, i as u32, &row(i)).unwrap()).collect()
+            let slots = (0..rows).map(|i| index.insert(&batch, i as u32, &row(i)).unwrap()).collect();
+            index.finish(&batch);
+            slots
         };
         let pin = timeline.pin();
         let query = row(rows + 1);
@@ -310,6 +313,7 @@ proptest! {
             let batch = timeline.write();
             index.slots().remove(&batch, slots[changed]);
             slots[changed] = index.insert(&batch, changed as u32, &row(rows + 10 + i)).unwrap();
+            index.finish(&batch);
             drop(batch);
             if i % 50 == 0 {
                 prop_assert_eq!(&found(), &before);
@@ -338,7 +342,7 @@ fn marked_at_their_own_distances(
         let norm = if metric == Metric::Cosine { all.norm_of(i as u32) } else { 1.0 };
         (i, row.as_slice(), space.factor(norm))
     });
-    let (chunk, _) = ChunkCodes::new(None, &ranges, space, rows.len(), coded_rows);
+    let (chunk, _) = ChunkCodes::new(Room::default(), None, &ranges, space, rows.len(), coded_rows);
     let coded: Vec<usize> =
         (0..rows.len()).filter(|i| chunk.coded(i / GROUP) >> (i % GROUP) & 1 == 1).collect();
     for query in queries {

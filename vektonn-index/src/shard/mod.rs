@@ -300,7 +300,7 @@ impl Shard {
         let pin = self.timeline.pin();
         // After the pin: every split with a point that the pin sees is among them.
         let splits = self.splits.matching(&self.layout, &query.split_filter);
-        let search = |vectors: &[Vector]| {
+        let search = |vectors: &[Vector], calls| {
             let vectors = vectors.iter().map(|vector| match vector {
                 Vector::Sparse { coordinates, .. } if coordinates.is_empty() => {
                     Ok(StoredVector::Sparse(Default::default()))
@@ -308,13 +308,15 @@ impl Shard {
                 vector => self.narrow(vector),
             });
             let vectors: Vec<StoredVector> = vectors.collect::<Result<_, _>>()?;
-            self.search_splits(&pin, &splits, &vectors, &options, query.retrieve_vectors)
+            self.search_splits(&pin, &splits, &vectors, &options, calls, query.retrieve_vectors)
         };
         match query.query_vectors.as_slice() {
-            [_] => search(&query.query_vectors),
+            [_] => search(&query.query_vectors, 1),
             vectors => {
-                let groups = vectors.par_chunks(queries_together(vectors.len())).map(search);
-                Ok(groups.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+                let groups = vectors.par_chunks(queries_together(vectors.len()));
+                let calls = groups.len();
+                let found = groups.map(|vectors| search(vectors, calls));
+                Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
             }
         }
     }
@@ -325,13 +327,14 @@ impl Shard {
         splits: &[Arc<Split>],
         queries: &[StoredVector],
         options: &SearchOptions,
+        calls: usize,
         retrieve_vectors: bool,
     ) -> Result<Vec<Vec<FoundDataPoint>>, SearchError> {
         let views: Vec<_> = splits.iter().map(|split| split.store().at(pin)).collect();
         let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
         let mut nearest: Vec<_> = queries.iter().map(|_| TopK::new(options.k)).collect();
         for (i, (split, view)) in splits.iter().zip(&views).enumerate() {
-            view.search_many_into(&queries, options, &mut nearest, |id, slot| Candidate {
+            view.search_many_into(&queries, options, calls, &mut nearest, |id, slot| Candidate {
                 id,
                 split: split.key(),
                 place: (i, slot),
