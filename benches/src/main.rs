@@ -28,7 +28,6 @@ mod runbook;
 mod server;
 mod sparse;
 mod stats;
-// Until a benchmark of approximate search lands, only tests sweep.
 mod sweep;
 
 use std::path::PathBuf;

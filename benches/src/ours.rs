@@ -197,7 +197,7 @@ impl Contender for Ours<'_> {
         self.pool()?.install(|| {
             let (started, cpu) = (Instant::now(), affinity::cpu_seconds());
             for &(first, count) in &calls {
-                if turn.search.together == 1 {
+                if turn.search.together == 1 && self.cores.len() == 1 {
                     black_box(self.one(first, &options)?);
                 } else {
                     black_box(self.several(first, count, &options)?);

@@ -92,27 +92,44 @@ impl<'a> Duel<'a> {
         Ok(Outcome { name, ways, core_share, missing: self.missing })
     }
 
-    /// Fills in the rates of one query at a time; returns the share of its core that the most disturbed had.
+    /// Fills in the rates of one query at a time, ours and faiss's with two threads too; returns the share of its core that
+    /// the most disturbed single thread had.
     fn measure_single(&mut self, name: &str, search: &Search, ways: &mut [Way]) -> Result<f64> {
-        let lane = |contender: usize| Lane {
-            label: self.engines[contender].name.to_owned(),
+        let two = self.threads();
+        let with_two = |name: &str| [OURS, "faiss"].contains(&name);
+        let lane = |(contender, threads): (usize, usize)| Lane {
+            label: format!("{}, {threads} threads", self.engines[contender].name),
             contender,
             search: search.clone(),
-            threads: 1,
+            threads,
         };
-        let lanes: Vec<_> = (0..self.engines.len()).map(lane).collect();
-        let turns = self.run(name, &lanes)?;
-        for (way, turns) in ways.iter_mut().zip(&turns) {
+        let engines = self.engines.iter().enumerate();
+        let several = engines.filter(|(_, engine)| with_two(engine.name)).map(|(i, _)| (i, two));
+        let several: Vec<_> = several.collect();
+        let lanes = (0..self.engines.len()).map(|i| (i, 1)).chain(several.clone()).map(lane);
+        let turns = self.run(name, &lanes.collect::<Vec<_>>())?;
+        let (alone, together) = turns.split_at(ways.len());
+        for (way, turns) in ways.iter_mut().zip(alone) {
             way.single = Some(turns.rates_without(Clock::Cpu, way.call_s));
         }
-        Ok(turns.iter().map(Turns::core_share).fold(1.0, f64::min))
+        for ((engine, _), turns) in several.into_iter().zip(together) {
+            let call_s = ways[engine].call_s;
+            ways[engine].single_two_threads =
+                Some([turns, &alone[engine]].map(|turns| turns.rates_without(Clock::Wall, call_s)));
+        }
+        Ok(alone.iter().map(Turns::core_share).fold(1.0, f64::min))
+    }
+
+    /// Two, or one where there are no more.
+    fn threads(&self) -> usize {
+        self.setup.cores.len().min(2)
     }
 
     /// Fills in the rates of batches, with one thread and with two, or adds ways that there are only for them.
     fn measure_batches(&mut self, name: &str, search: &Search, ways: &mut Vec<Way>) -> Result<()> {
         let batches: Vec<_> =
             self.engines.iter().enumerate().flat_map(|(i, engine)| batches(engine.name, i)).collect();
-        let threads = self.setup.cores.len().min(2);
+        let threads = self.threads();
         let lanes = batches.iter().flat_map(|Batch { label, engine, together, setting }| {
             let search = Search { together: *together, setting: setting.clone(), ..search.clone() };
             [1, threads].map(|threads| Lane {

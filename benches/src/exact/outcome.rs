@@ -12,12 +12,14 @@ pub(super) const OURS: &str = "ours";
 pub(super) const FAISS_DEFAULT: &str = "faiss, its default";
 pub(super) const FAISS_BLAS: &str = "faiss, BLAS";
 
-pub(super) const COLUMNS: [&str; 10] = [
+pub(super) const COLUMNS: [&str; 12] = [
     "set, metric",
     "engine",
     "one query, q/s",
     "p50 / p95 / p99, ms",
     "ours is faster",
+    "one query, 2 threads, q/s",
+    "scaling",
     "batch, q/s",
     "ours is faster",
     "batch, 2 threads, q/s",
@@ -46,6 +48,8 @@ pub(super) struct Way {
     pub(super) call_s: f64,
     /// One thread, by processor time.
     pub(super) single: Option<Vec<f64>>,
+    /// One query at a time, by two threads and by one, by the clock.
+    pub(super) single_two_threads: Option<[Vec<f64>; 2]>,
     /// One thread, by processor time.
     pub(super) batch: Option<Vec<f64>>,
     /// Two threads and one, by the clock.
@@ -54,18 +58,25 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) fn new(label: &'static str, recall: Recall, latencies_ms: [f64; 3], call_s: f64) -> Self {
-        let latencies_ms = Some(latencies_ms);
-        Self { label, recall, latencies_ms, call_s, single: None, batch: None, two_threads: None }
+        Self { latencies_ms: Some(latencies_ms), ..Self::empty(label, recall, call_s) }
     }
 
     /// Another way of the same engine.
     pub(super) fn only_batches(&self, label: &'static str) -> Self {
-        let Self { recall, call_s, .. } = *self;
-        Self { label, recall, call_s, latencies_ms: None, single: None, batch: None, two_threads: None }
+        Self::empty(label, self.recall, self.call_s)
+    }
+
+    fn empty(label: &'static str, recall: Recall, call_s: f64) -> Self {
+        let (latencies_ms, single, single_two_threads, batch, two_threads) = Default::default();
+        Self { label, recall, latencies_ms, call_s, single, single_two_threads, batch, two_threads }
     }
 
     fn scaling(&self) -> Option<Spread> {
         self.two_threads.as_ref().map(|[two, one]| ratio(two, one))
+    }
+
+    fn single_scaling(&self) -> Option<Spread> {
+        self.single_two_threads.as_ref().map(|[two, one]| ratio(two, one))
     }
 }
 
@@ -130,6 +141,7 @@ impl Outcome {
             "recall_by_id": way.recall.by_id,
             "recall_by_distance": way.recall.by_distance,
             "single_queries_per_cpu_s": way.single,
+            "single_queries_per_s_by_two_threads_and_one": way.single_two_threads,
             "latency_p50_p95_p99_ms": way.latencies_ms,
             "batch_queries_per_cpu_s": way.batch,
             "batch_queries_per_s_by_two_threads_and_one": way.two_threads,
@@ -154,6 +166,7 @@ impl Outcome {
             let of_others = ratio.filter(|_| way.label != OURS);
             of_others.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
         };
+        let scaling = |ratio: Option<Spread>| ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"));
         let call = format!("{} (call {:.1} us)", way.label, way.call_s * 1e6);
         let Recall { by_id, by_distance } = way.recall;
         [
@@ -162,10 +175,12 @@ impl Outcome {
             rate(way.single.as_ref()),
             way.latencies_ms.map_or_else(String::new, |ms| ms.map(|ms| format!("{ms:.3}")).join(" / ")),
             ratio(self.single_ratio(way.label)),
+            rate(way.single_two_threads.as_ref().map(|[two, _]| two)),
+            scaling(way.single_scaling()),
             rate(way.batch.as_ref()),
             ratio(self.batch_ratio(way.label)),
             rate(way.two_threads.as_ref().map(|[two, _]| two)),
-            way.scaling().map_or_else(String::new, |scaling| format!("{scaling:.2}")),
+            scaling(way.scaling()),
             format!("{by_id:.4} / {by_distance:.4}"),
         ]
     }

@@ -38,6 +38,16 @@ pub(super) mod neon {
 
     #[inline]
     #[target_feature(enable = "neon")]
+    fn all_by_halves<const ROWS: usize>(sums: [Sums; ROWS]) -> [f32; ROWS] {
+        let mut out = [0.0; ROWS];
+        for row in 0..ROWS {
+            out[row] = sum_by_halves(sums[row]);
+        }
+        out
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
     fn sum_by_halves([a, b, c, d]: Sums) -> f32 {
         let sums = vaddq_f32(vaddq_f32(a, c), vaddq_f32(b, d));
         let sums = vadd_f32(vget_low_f32(sums), vget_high_f32(sums));

@@ -4,7 +4,7 @@
 ///
 /// The place of use defines the type `Sums` (a block of 16 elements, or the 16 partial sums, in registers) and
 /// `zero()`, `load(&[f32; LANES])`, `load_tail(&[f32])` (fewer than `LANES`, padded with zeros),
-/// `step::<L2>(a, b, sums)` and `sum_by_halves(Sums) -> f32`, for the same features.
+/// `step::<L2>(a, b, sums)` and `all_by_halves([Sums; ROWS]) -> [f32; ROWS]`, for the same features.
 ///
 /// A sum is a chain of dependent additions, so speed comes from `$rows` rows at once; each row's own sum is
 /// untouched by that.
@@ -67,11 +67,7 @@ macro_rules! blocked_kernels {
                     sums[row] = step::<L2>(query, load_tail(tails[row]), sums[row]);
                 }
             }
-            let mut out = [0.0; ROWS];
-            for row in 0..ROWS {
-                out[row] = sum_by_halves(sums[row]);
-            }
-            out
+            all_by_halves(sums)
         }
     };
 }

@@ -37,6 +37,16 @@ pub(super) mod avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma")]
+    fn all_by_halves<const ROWS: usize>(sums: [Sums; ROWS]) -> [f32; ROWS] {
+        let mut out = [0.0; ROWS];
+        for row in 0..ROWS {
+            out[row] = sum_by_halves(sums[row]);
+        }
+        out
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
     fn sum_by_halves(sums: Sums) -> f32 {
         sum_of_8(_mm256_add_ps(sums[0], sums[1]))
     }
@@ -108,6 +118,48 @@ pub(super) mod avx512 {
         } else {
             _mm512_fmadd_ps(a, b, sums)
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn all_by_halves<const ROWS: usize>(sums: [Sums; ROWS]) -> [f32; ROWS] {
+        let mut out = [0.0; ROWS];
+        if let (&[a, b, c, d], Some(out)) = (&sums[..], out.first_chunk_mut::<4>()) {
+            *out = four_by_halves(a, b, c, d);
+        } else {
+            for row in 0..ROWS {
+                out[row] = sum_by_halves(sums[row]);
+            }
+        }
+        out
+    }
+
+    /// The same additions for four rows at once. In few dimensions they take longer than everything before.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn four_by_halves(a: Sums, b: Sums, c: Sums, d: Sums) -> [f32; 4] {
+        // 16 -> 8: the lower halves of two rows, and the upper ones.
+        let halves = |a: Sums, b: Sums| {
+            _mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b01_00_01_00>(a, b),
+                _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b),
+            )
+        };
+        let (ab, cd) = (halves(a, b), halves(c, d));
+        // 8 -> 4: from here on each quarter of the register belongs to a row.
+        let sums = _mm512_add_ps(
+            _mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd),
+            _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd),
+        );
+        // 4 -> 2 -> 1
+        let sums = _mm512_add_ps(sums, _mm512_permute_ps::<0b01_00_11_10>(sums));
+        let sums = _mm512_add_ps(sums, _mm512_permute_ps::<0b10_11_00_01>(sums));
+        let first_of_each = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+        let four = _mm512_castps512_ps128(_mm512_permutexvar_ps(first_of_each, sums));
+        let mut out = [0.0; 4];
+        // SAFETY: four writable floats; the store needs no alignment.
+        unsafe { _mm_storeu_ps(out.as_mut_ptr(), four) };
+        out
     }
 
     #[inline]

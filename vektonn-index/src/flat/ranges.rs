@@ -20,6 +20,7 @@ const UNIT_SCALE_MIN: f64 = 1.0 / (1_u64 << 30) as f64;
 /// There is one scale for all dimensions, so that dot products of codes are dot products of coordinates. What is lost
 /// by keeping a code in 0..=255 is part of the row's error, so a few outliers may have large errors and all other rows
 /// small ones.
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Ranges {
     pub(super) center: Box<[f32]>,
     pub(super) rotation: Option<Rotation>,

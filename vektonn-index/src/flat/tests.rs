@@ -261,20 +261,22 @@ fn every_kind_of_data() {
     }
 }
 
+/// Every kind of data in the most dimensions that embeddings have, and rows of more than one tile where it matters.
 #[test]
 fn many_dimensions() {
-    for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
-        for (data, dimension) in [(Data::Clusters, 4096), (Data::OutlierCoordinate, 1030)] {
+    let all = DATA.into_iter().map(|data| (data, 4096, 40));
+    for (data, dimension, rows) in all.chain([(Data::Clusters, 1030, 300)]) {
+        for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
             let case = Case {
                 metric,
                 data,
                 later: data,
                 seed: 9,
                 dimension,
-                rows: 300,
+                rows,
                 updated: 5,
                 deleted: 5,
-                batch: 64,
+                batch: 16,
                 k: 3,
                 queries: 5,
             };
@@ -356,22 +358,25 @@ fn marked_at_their_own_distances(
         }
         let finite = |&i: &usize| distances[i].is_finite();
         let farthest = coded.iter().filter(|i| finite(i)).map(|&i| distances[i]).max_by(f32::total_cmp);
-        let coded_query = CodedQuery::new(query.coordinates, query.norm, space, &ranges);
-        for i in coded.iter().copied().filter(finite) {
-            let own = coded_query.limit(distances[i]);
-            for limit in [own, coded_query.limit(farthest.unwrap())] {
-                let probe =
-                    Probe { code: coded_query.code(), weights: limit.weights, at_least: limit.at_least };
-                for set in InstructionSet::ALL {
+        for set in InstructionSet::ALL {
+            // Instruction sets code queries differently.
+            let kernels = CodeKernels::new(set);
+            let ranges = Ranges { kernels, ..ranges.as_ref().clone() };
+            let coded_query = CodedQuery::new(query.coordinates, query.norm, space, &ranges);
+            for i in coded.iter().copied().filter(finite) {
+                let own = coded_query.limit(distances[i]);
+                for limit in [own, coded_query.limit(farthest.unwrap())] {
+                    let probe =
+                        Probe { code: coded_query.code(), weights: limit.weights, at_least: limit.at_least };
                     let mut found = Scores::new();
-                    CodeKernels::new(set).scan_one(chunk.tile(i / GROUP, 1), probe, &mut found);
+                    kernels.scan_one(chunk.tile(i / GROUP, 1), probe, &mut found);
                     let score = found.scores[0][i % GROUP];
                     let marked = found.marks[0] >> (i % GROUP) & 1 == 1;
                     // As the search decides when its bound has fallen since the scan.
                     let still_marked = score.is_nan() || own.at_least.is_nan() || score >= own.at_least;
                     prop_assert!(
                         marked && still_marked,
-                        "row {i} at {}: score {score}, {limit:?}, own {own:?}",
+                        "{set}: row {i} at {}: score {score}, {limit:?}, own {own:?}",
                         distances[i]
                     );
                 }

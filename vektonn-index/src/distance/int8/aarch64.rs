@@ -18,7 +18,7 @@ pub(super) mod dotprod {
     type Sums = [int32x4_t; REGISTERS];
 
     // With four queries, 16 of 32 registers are sums.
-    scans!("neon,dotprod", groups = 1);
+    scans!("neon,dotprod", groups = 1, sums_of_16_bits = false);
 
     #[inline]
     #[target_feature(enable = "neon,dotprod")]

@@ -61,7 +61,7 @@ impl CodeKernels {
                 several: scalar::scan::<QUERIES_AT_ONCE>,
                 rotate: rotation::rotate,
                 encode: encode::encode,
-                encode_query: encode::encode_query,
+                encode_query: encode::encode_query::<false>,
             },
         }
     }

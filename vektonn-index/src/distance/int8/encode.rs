@@ -35,8 +35,9 @@ pub(super) fn encode(zero: &[u8], exact: &[f64], codes: &mut [u8]) -> [f64; 2] {
     [squares, losses].map(|lanes| lanes.iter().sum())
 }
 
-/// Rounding is to add at most half a unit to each of the four codes that share a 16-bit sum.
-const SHARED_SUM_BEFORE_ROUNDING: f64 = SHARED_SUM_MAX as f64 - 2.0;
+/// The largest code, or with sums of 16 bits the largest sum of those that share one, is so much before rounding, which adds
+/// at most half a unit to each of four.
+const LARGEST_BEFORE_ROUNDING: f64 = SHARED_SUM_MAX as f64 - 2.0;
 
 /// The codes of a query: coordinate `x` as `round(x / step)`.
 pub(crate) struct QueryCode {
@@ -53,14 +54,14 @@ pub(crate) struct QueryCode {
 }
 
 /// Codes a query, whose coordinates are followed by zeros up to whole windows, with the finest step, but not less than
-/// `step_min`, for which the codes are sure to fit.
+/// `step_min`, for which no sum overflows: where sums have 16 bits (`SHARED`), all windows must be sure to fit.
 ///
 /// Compiled for each instruction set, with all additions in a fixed order.
 #[inline(always)]
-pub(super) fn encode_query(exact: &[f64], zero: &[u8], step_min: f64) -> QueryCode {
+pub(super) fn encode_query<const SHARED: bool>(exact: &[f64], zero: &[u8], step_min: f64) -> QueryCode {
     let (windows, _) = exact.as_chunks::<WINDOW>();
-    let largest = windows.iter().map(largest_shared_sum).fold(0.0, f64::max);
-    let step = (largest / SHARED_SUM_BEFORE_ROUNDING).max(step_min);
+    let largest = windows.iter().map(if SHARED { largest_shared_sum } else { largest_magnitude });
+    let step = (largest.fold(0.0, f64::max) / LARGEST_BEFORE_ROUNDING).max(step_min);
     let inverse = 1.0 / step;
     let mut sums = [[0.0; WINDOW]; 4];
     let code = windows.iter().zip(zero.chunks(WINDOW)).map(|(window, zero)| {
@@ -74,12 +75,17 @@ pub(super) fn encode_query(exact: &[f64], zero: &[u8], step_min: f64) -> QueryCo
             sums.iter_mut().zip(terms).for_each(|(sum, term)| sum[lane] += term);
             codes[lane] = (code + ROUND).to_bits() as i8;
         }
-        debug_assert!(fits(&codes), "{window:?}");
+        debug_assert!(!SHARED || fits(&codes), "{window:?}");
         pack(&codes)
     });
     let code = code.collect();
     let [squared_norm, magnitude, of_zeros, lost] = sums.map(|lanes| lanes.iter().sum());
     QueryCode { code, step, squared_norm, magnitude, of_zeros, lost }
+}
+
+#[inline(always)]
+fn largest_magnitude(window: &[f64; WINDOW]) -> f64 {
+    window.iter().fold(0.0, |largest, x| largest.max(x.abs()))
 }
 
 /// The largest magnitude of the positive, or of the negative, values of a window that share a 16-bit sum (see

@@ -9,9 +9,10 @@
 //!
 //! # Ranges
 //! Codes of rows are 0..=255, codes of queries -128..=127. AVX2 multiplies into 16-bit sums (`vpmaddubsw`), and here adds
-//! two of them before it widens. So that no sum overflows, a query must keep within [`fits`].
+//! two of them before it widens. So that no sum overflows, its queries must keep within [`fits`]; those of other instruction
+//! sets, which sum in 32 bits, are coded about twice as finely.
 //!
-//! All instruction sets give the same bits: the dot products are exact, and the score is made of them by the same single
+//! All instruction sets give the same bits for the same codes: the dot products are exact, and the score is made of them by the same single
 //! roundings. `scalar` is the definition.
 
 #[cfg(target_arch = "aarch64")]

@@ -14,6 +14,7 @@ const ROUNDS: usize = 2;
 const LANES: usize = 8;
 
 /// A rotation of a space, always the same one.
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Rotation {
     /// For each round, a sign for each number that is transformed, divided by the square root of their count.
     factors: [Box<[f64]>; ROUNDS],

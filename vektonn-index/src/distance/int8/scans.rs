@@ -1,13 +1,13 @@
 //! The loops that all vector instruction sets share, written once.
 
 /// Defines `scan_1`, `scan_4`, `rotate`, `encode` and `encode_query`, compiled for `$features`; `scan_4` takes `$groups` groups
-/// at a time.
+/// at a time. With `sums_of_16_bits` codes of queries fit ([`fits`](super::fits)).
 ///
 /// The place of use defines the type `Sums` (sixteen 32-bit sums) and `start(codes of a query) -> Sums`, `load(&Line)`,
 /// `add_window(codes of two lines, &Window, Sums) -> Sums` and `finish(Sums, &Probe, terms, &mut scores) -> marks`, for the
 /// same features.
 macro_rules! scans {
-    ($features:literal, groups = $groups:literal) => {
+    ($features:literal, groups = $groups:literal, sums_of_16_bits = $shared:literal) => {
         /// Scores a tile for one query. One group after the other: they come from memory, which reads ahead best then.
         #[target_feature(enable = $features)]
         pub(in crate::distance::int8) fn scan_1(
@@ -47,7 +47,7 @@ macro_rules! scans {
             zero: &[u8],
             step_min: f64,
         ) -> QueryCode {
-            super::super::encode::encode_query(exact, zero, step_min)
+            super::super::encode::encode_query::<$shared>(exact, zero, step_min)
         }
 
         #[inline]
