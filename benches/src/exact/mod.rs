@@ -83,7 +83,7 @@ struct Size {
     latencies: usize,
 }
 
-const FULL: Size = Size { rounds: 11, turn: Duration::from_millis(700), latencies: 2_000 };
+const FULL: Size = Size { rounds: 9, turn: Duration::from_millis(500), latencies: 1_000 };
 const QUICK: Size = Size { rounds: 5, turn: Duration::from_millis(200), latencies: 500 };
 
 /// What all parts need.
