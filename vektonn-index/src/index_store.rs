@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use faer::MatRef;
 use parking_lot::RwLock;
 use rayon::prelude::*;
+use sprs::{CsMatViewI, SpIndex};
 use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
 
 use crate::distance::DenseKernels;
 use crate::index::{IndexSpec, SpecError, VectorIndex};
+use crate::inverted::sparse_from_sprs;
 use crate::neighbor::Neighbor;
 use crate::options::{SearchError, SearchOptions};
 use crate::query::Query;
@@ -293,18 +295,68 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Id: Clone + Send + Sync,
         Payload: Send + Sync,
     {
+        let row = |row| Ok(queries.row(row).iter().copied().collect::<Vec<f32>>());
+        self.search_numbered(queries.nrows(), row, options)
+    }
+
+    /// The same for sparse queries (queries x dimensions), compressed by rows or by columns.
+    ///
+    /// ```
+    /// use sprs::CsMat;
+    /// use vektonn_index::{IndexStore, Metric, SearchOptions, SparseVector, StoreChange};
+    ///
+    /// let store = IndexStore::sparse(Metric::Cosine, 4)?;
+    /// store.apply([StoreChange::upsert("one", SparseVector::new(&[1_u32], &[2.0], 4)?.into(), ())])?;
+    /// let queries: CsMat<f32> = CsMat::eye(4);
+    /// let found = store.search_batch_sparse(queries.view(), &SearchOptions::new(1))?;
+    /// assert_eq!((found[0][0].distance, found[1][0].distance), (1.0, 0.0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub fn search_batch_sparse<I: SpIndex>(
+        &self,
+        queries: CsMatViewI<'_, f32, I>,
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Neighbor<Id>>>, SearchError>
+    where
+        Id: Clone + Send + Sync,
+        Payload: Send + Sync,
+    {
+        if !queries.is_csr() {
+            return self.search_batch_sparse(queries.to_csr().view(), options);
+        }
+        let row = |row| {
+            let row = queries.outer_view(row).expect("the matrix has so many rows");
+            sparse_from_sprs(row, self.spec.dimension)
+        };
+        self.search_numbered(queries.rows(), row, options)
+    }
+
+    /// Searches for queries that are made from their numbers.
+    fn search_numbered<Q>(
+        &self,
+        count: usize,
+        query: impl Fn(usize) -> Result<Q, VectorError> + Sync,
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Neighbor<Id>>>, SearchError>
+    where
+        Id: Clone + Send + Sync,
+        Payload: Send + Sync,
+        for<'q> Query<'q>: From<&'q Q>,
+    {
         let view = self.view();
-        let rows: Vec<usize> = (0..queries.nrows()).collect();
-        let groups = rows.par_chunks(queries_together(rows.len()));
+        let numbers: Vec<usize> = (0..count).collect();
+        let groups = numbers.par_chunks(queries_together(count));
         let calls = groups.len();
-        let search_group = |rows: &[usize]| {
-            let rows: Vec<Vec<f32>> =
-                rows.iter().map(|&row| queries.row(row).iter().copied().collect()).collect();
-            let queries: Vec<Query<'_>> = rows.iter().map(Query::from).collect();
-            view.at().search_many(&queries, options, calls)
+        let search_group = |numbers: &[usize]| -> Result<Vec<Vec<Neighbor<Id>>>, SearchError> {
+            let queries: Vec<Q> = numbers.iter().map(|&number| query(number)).collect::<Result<_, _>>()?;
+            let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
+            Ok(view.at().search_many(&queries, options, calls)?.into_iter().map(ids_of).collect())
         };
         let found: Vec<_> = groups.map(search_group).collect::<Result<_, _>>()?;
-        Ok(found.into_iter().flatten().map(ids_of).collect())
+        Ok(found.into_iter().flatten().collect())
     }
 }
 

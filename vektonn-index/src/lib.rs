@@ -48,7 +48,7 @@ mod view;
 pub use distance::{InstructionSet, InstructionSetError};
 pub use index::{IndexSpec, SpecError};
 pub use index_store::{ApplyError, IndexStore, StoreChange};
-pub use inverted::sparse_from_sprs;
+pub use inverted::{sparse_from_sprs, sparse_to_sprs};
 pub use neighbor::Neighbor;
 pub use options::{SearchError, SearchOptions};
 pub use query::Query;

@@ -19,3 +19,15 @@ pub fn sparse_from_sprs<I: SpIndex>(
     let indices: Option<Vec<usize>> = vector.indices().iter().map(|index| index.try_index()).collect();
     SparseVector::new(&indices.ok_or(VectorError::Dimension { dimension })?, vector.data(), dimension)
 }
+
+/// A sprs view of a vector, such as one that a search found, with that dimension.
+///
+/// # Errors
+/// An index that is not below the dimension, or a dimension above u32.
+pub fn sparse_to_sprs(
+    vector: &SparseVector,
+    dimension: usize,
+) -> Result<CsVecViewI<'_, f32, u32>, VectorError> {
+    CsVecViewI::try_new(dimension, vector.indices(), vector.values())
+        .map_err(|_| VectorError::Dimension { dimension })
+}

@@ -28,7 +28,7 @@ use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Timeline};
 use crate::sync::{AtomicU64, Ordering};
 
-pub use convert::sparse_from_sprs;
+pub use convert::{sparse_from_sprs, sparse_to_sprs};
 pub(crate) use query::SparseQuery;
 pub(crate) use row::SparseRow;
 use windows::Windows;
