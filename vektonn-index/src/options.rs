@@ -15,7 +15,7 @@ pub struct SearchOptions {
     pub ef_search: Option<usize>,
     /// When to give up.
     pub deadline: Option<Instant>,
-    /// Sparse indexes only: which share of the query's weight to look for in posting lists. If there is none, the search is
+    /// Sparse indexes only: which share of what a score could be to look for in posting lists. If there is none, the search is
     /// exact, unless its index was made to be approximate. See [`SearchOptions::approximation`].
     pub approximation: Option<f32>,
 }
@@ -33,10 +33,10 @@ impl SearchOptions {
         self
     }
 
-    /// Lets a search of a sparse index miss some neighbours to be faster. Of the posting lists those that promise the
-    /// most for their length are read, until they make up `share` of what all could add to a score; the best points by
-    /// them alone are compared. A share of 0.7 finds most neighbours in text, a smaller one fewer. Distances
-    /// are exact. Other indexes, and a share of 1 or more, search exactly.
+    /// Lets a search of a sparse index miss some neighbours to be faster. Coordinates that could add little to a score are not
+    /// looked for: `share` of what all could add is, for every point, and the best points by that are compared. A share
+    /// of 0.7 finds most neighbours in text, a smaller one fewer. Distances are exact. Other indexes, Jaccard, and a share
+    /// of 1 or more search exactly.
     #[must_use]
     pub fn approximation(mut self, share: f32) -> Self {
         self.approximation = Some(share);

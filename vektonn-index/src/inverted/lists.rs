@@ -7,6 +7,12 @@ use crate::distance::sparse::{BLOCK, Codes, place};
 /// faster, and takes not much more memory.
 const LONG: usize = 12;
 
+/// Of a long list in order of impact, the largest impacts are kept as postings too, one for so many points.
+const POINTS_PER_TOP: usize = 32;
+
+/// Where the end of the largest impacts is looked for first.
+const FIRST_STEP: usize = 32;
+
 /// The numbers of terms stand in an array, if the largest term is not above this, or not larger than this many
 /// coordinates allow. Otherwise they are looked up.
 const TERMS_MAPPED_MIN: usize = 1 << 16;
@@ -20,8 +26,12 @@ pub(super) struct Lists {
     short_scales: Box<[f32]>,
     /// The postings of the short list `i` are `starts[i]..starts[i + 1]`.
     starts: Box<[u32]>,
+    /// After the postings of the short lists, `tops` of each long one.
     points: Box<[u16]>,
     impacts: Box<[u8]>,
+    tops: usize,
+    /// Whether the postings of each list are in descending order of impact; else they are in order of their points.
+    by_impact: bool,
     long_terms: TermTable,
     long_scales: Box<[f32]>,
     /// For each long list, the impacts of all points.
@@ -30,11 +40,20 @@ pub(super) struct Lists {
 }
 
 /// One posting list.
+#[derive(Clone, Copy)]
 pub(super) enum List<'l> {
-    /// The points that have the term, ascending, and their impacts.
-    Short { points: &'l [u16], impacts: &'l [u8] },
-    /// The impacts of all points.
-    Long(&'l [Codes]),
+    /// The points that have the term.
+    Short(Postings<'l>),
+    /// The impacts of all points, and the postings of the largest ones.
+    Long(&'l [Codes], Postings<'l>),
+}
+
+/// Points and their impacts.
+#[derive(Clone, Copy)]
+pub(super) struct Postings<'l> {
+    pub(super) points: &'l [u16],
+    pub(super) impacts: &'l [u8],
+    by_impact: bool,
 }
 
 /// The coordinates of one sign of a window's points, point after point.
@@ -51,12 +70,44 @@ pub(super) struct Coordinates {
 #[derive(Clone, Copy, Default)]
 struct Draft {
     count: u32,
-    /// Where the next posting goes, or the number of the long list.
+    /// Where postings go.
     next: u32,
-    is_long: bool,
+    end: u32,
+    /// The number of the long list.
+    long: Option<u32>,
     /// The largest magnitude, then the scale.
     scale: f32,
     per_scale: f64,
+}
+
+/// A posting that has no place yet.
+#[derive(Clone, Copy, Default)]
+struct Loose {
+    /// Of its list.
+    number: u32,
+    point: u16,
+    impact: u8,
+}
+
+impl Postings<'_> {
+    /// Those with an impact of at least `least`, or, if they are in order of their points, all.
+    pub(super) fn at_least(self, least: u8) -> Self {
+        let Self { points, impacts, by_impact } = self;
+        if !by_impact {
+            return self;
+        }
+        // Doubling steps stay near what will be read.
+        let mut end = FIRST_STEP;
+        while impacts.get(end).is_some_and(|&impact| impact >= least) {
+            end *= 2;
+        }
+        let end = impacts[..end.min(impacts.len())].partition_point(|&impact| impact >= least);
+        Self { points: &points[..end], impacts: &impacts[..end], by_impact }
+    }
+
+    pub(super) fn len(self) -> usize {
+        self.points.len()
+    }
 }
 
 impl Coordinates {
@@ -91,7 +142,8 @@ impl Coordinates {
 
 impl Lists {
     /// Lists of these coordinates. Scales follow the largest magnitude of each list, or are 1 if all magnitudes are.
-    pub(super) fn new(mut coordinates: Coordinates, factors: &[f64], all_1: bool) -> Self {
+    /// To order postings by impact takes time, and lets a search read the largest impacts alone.
+    pub(super) fn new(mut coordinates: Coordinates, factors: &[f64], all_1: bool, by_impact: bool) -> Self {
         let terms = coordinates.number_terms();
         let mut drafts = vec![Draft::default(); terms.len()];
         for (point, range) in coordinates.by_point() {
@@ -105,31 +157,37 @@ impl Lists {
         for draft in &mut drafts {
             draft.scale = if all_1 { 1.0 } else { scale_for(draft.per_scale) };
             draft.per_scale = 1.0 / f64::from(draft.scale);
-            draft.is_long = draft.count as usize * LONG >= coordinates.ends.len();
         }
-        let mut lists = Self::empty(&terms, &mut drafts, coordinates.ends.len());
+        let mut lists = Self::empty(&terms, &mut drafts, coordinates.ends.len(), by_impact);
         lists.fill(&coordinates, factors, &mut drafts);
         lists
     }
 
     /// Room for the postings.
-    fn empty(terms: &[u32], drafts: &mut [Draft], points: usize) -> Self {
+    fn empty(terms: &[u32], drafts: &mut [Draft], points: usize, by_impact: bool) -> Self {
         let (mut short_terms, mut short_scales, mut starts) = (Vec::new(), Vec::new(), vec![0_u32]);
         let (mut long_terms, mut long_scales) = (Vec::new(), Vec::new());
         let mut postings = 0_u32;
-        for (&term, draft) in terms.iter().zip(drafts) {
-            if draft.is_long {
-                draft.next = long_terms.len() as u32;
+        let mut room = |draft: &mut Draft, count: usize| {
+            draft.next = postings;
+            postings =
+                u32::try_from(postings as usize + count).expect("a window has fewer than 2^32 postings");
+            draft.end = postings;
+        };
+        for (&term, draft) in terms.iter().zip(drafts.iter_mut()) {
+            if draft.count as usize * LONG >= points {
+                draft.long = Some(long_terms.len() as u32);
                 long_terms.push(term);
                 long_scales.push(draft.scale);
             } else {
-                draft.next = postings;
-                postings = postings.checked_add(draft.count).expect("a window has fewer than 2^32 postings");
+                room(draft, draft.count as usize);
+                starts.push(draft.end);
                 short_terms.push(term);
                 short_scales.push(draft.scale);
-                starts.push(postings);
             }
         }
+        let tops = if by_impact { points / POINTS_PER_TOP } else { 0 };
+        drafts.iter_mut().filter(|draft| draft.long.is_some()).for_each(|draft| room(draft, tops));
         let blocks = points.div_ceil(BLOCK);
         Self {
             points: vec![0; postings as usize].into(),
@@ -138,6 +196,8 @@ impl Lists {
             short_terms: TermTable::new(short_terms),
             short_scales: short_scales.into(),
             starts: starts.into(),
+            tops,
+            by_impact,
             long_terms: TermTable::new(long_terms),
             long_scales: long_scales.into(),
             blocks,
@@ -146,20 +206,31 @@ impl Lists {
 
     /// Writes the postings.
     fn fill(&mut self, coordinates: &Coordinates, factors: &[f64], drafts: &mut [Draft]) {
+        let mut waiting = Vec::with_capacity(if self.by_impact { coordinates.terms.len() } else { 0 });
         for (point, range) in coordinates.by_point() {
             let numbers = &coordinates.terms[range.clone()];
             for (&number, &magnitude) in numbers.iter().zip(&coordinates.magnitudes[range]) {
                 let draft = &mut drafts[number as usize];
                 let impact = impact_of(f64::from(magnitude) * factors[point], draft.scale, draft.per_scale);
-                let next = draft.next as usize;
-                if draft.is_long {
-                    self.codes[next * self.blocks + point / BLOCK][place(point)] = impact;
-                } else {
-                    self.points[next] = point as u16;
-                    self.impacts[next] = impact;
-                    draft.next += 1;
+                if let Some(long) = draft.long {
+                    self.codes[long as usize * self.blocks + point / BLOCK][place(point)] = impact;
                 }
+                let loose = Loose { number, point: point as u16, impact };
+                if self.by_impact { waiting.push(loose) } else { self.put(loose, draft) }
             }
+        }
+        for loose in ordered_by_impact(&waiting) {
+            self.put(loose, &mut drafts[loose.number as usize]);
+        }
+    }
+
+    /// Adds a posting to its list, if that has room.
+    #[inline]
+    fn put(&mut self, posting: Loose, draft: &mut Draft) {
+        if draft.next < draft.end {
+            self.points[draft.next as usize] = posting.point;
+            self.impacts[draft.next as usize] = posting.impact;
+            draft.next += 1;
         }
     }
 
@@ -168,12 +239,19 @@ impl Lists {
     pub(super) fn find(&self, term: u32) -> Option<(List<'_>, f32)> {
         if let Some(list) = self.long_terms.find(term) {
             let codes = &self.codes[list * self.blocks..(list + 1) * self.blocks];
-            return Some((List::Long(codes), self.long_scales[list]));
+            let start = self.starts.last().map_or(0, |&end| end as usize) + list * self.tops;
+            let tops = self.postings(start..start + self.tops);
+            return Some((List::Long(codes, tops), self.long_scales[list]));
         }
         let list = self.short_terms.find(term)?;
         let range = self.starts[list] as usize..self.starts[list + 1] as usize;
-        let list_of = List::Short { points: &self.points[range.clone()], impacts: &self.impacts[range] };
-        Some((list_of, self.short_scales[list]))
+        Some((List::Short(self.postings(range)), self.short_scales[list]))
+    }
+
+    #[inline]
+    fn postings(&self, range: std::ops::Range<usize>) -> Postings<'_> {
+        let (points, impacts) = (&self.points[range.clone()], &self.impacts[range]);
+        Postings { points, impacts, by_impact: self.by_impact }
     }
 
     /// Bytes on the heap.
@@ -187,6 +265,24 @@ impl Lists {
             + size_of_val(&*self.impacts)
             + size_of_val(&*self.codes)
     }
+}
+
+/// The same in descending order of impact (a counting sort).
+fn ordered_by_impact(loose: &[Loose]) -> Vec<Loose> {
+    let place = |posting: &Loose| usize::from(u8::MAX - posting.impact);
+    let mut next = [0; 1 << u8::BITS];
+    loose.iter().for_each(|posting| next[place(posting)] += 1);
+    let mut end = 0;
+    for start in &mut next {
+        end += std::mem::replace(start, end);
+    }
+    let mut ordered = vec![Loose::default(); loose.len()];
+    for posting in loose {
+        let next = &mut next[place(posting)];
+        ordered[*next] = *posting;
+        *next += 1;
+    }
+    ordered
 }
 
 /// The smallest scale, or almost, for which no impact is above 255.

@@ -1,9 +1,10 @@
-//! Sparse search, exact: windows of points with posting lists of 8-bit impacts.
+//! Sparse search: windows of points with posting lists of 8-bit impacts.
 //!
 //! A search adds up, for all points of a window, an upper bound of each one's similarity (`plan.rs`), and compares
 //! those rows that it does not exclude. The answer is that of comparing all rows, to the bit; docs/sparse-search.md
 //! derives the bound. New points are compared until they make a window (`windows.rs`).
 
+mod approximate;
 mod convert;
 mod lists;
 mod plan;

@@ -2,10 +2,10 @@
 
 use vektonn_core::Metric;
 
-use super::lists::List;
+use super::lists::{List, Postings};
 use super::query::SparseQuery;
 use super::window::Window;
-use crate::distance::sparse::{BLOCK, DenseList, DenseLists};
+use crate::distance::sparse::{DenseList, DenseLists};
 
 /// Queries with more terms compare every row: sums of so many shares say little.
 pub(super) const TERMS_MAX: usize = 1 << 14;
@@ -16,11 +16,6 @@ const SUM_MAX: f64 = u16::MAX as f64;
 const NORMS_SLACK: f64 = 1.0 + 1e-6;
 /// Half a unit in the last place of a final distance of up to 2, and f64's rounding errors, together are less.
 const COSINE_SLACK: f64 = f32::EPSILON as f64;
-
-/// What adding a long list to 64 points costs, in postings of short lists.
-const POSTINGS_PER_BLOCK: f64 = 1.5;
-/// What looking a list up costs, in postings of short lists.
-const POSTINGS_PER_LIST: f64 = 100.0;
 
 /// The coordinates of a query that are not zero, as a window's magnitudes need them.
 pub(super) struct Weights {
@@ -34,9 +29,9 @@ pub(super) struct Weights {
 pub(super) struct Plan<'w> {
     weights: &'w Weights,
     window: &'w Window,
-    /// Points, impacts and weight.
-    pub(super) short_plus: Vec<(&'w [u16], &'w [u8], u16)>,
-    pub(super) short_minus: Vec<(&'w [u16], &'w [u8], u16)>,
+    /// With their weights.
+    pub(super) short_plus: Vec<(Postings<'w>, u16)>,
+    pub(super) short_minus: Vec<(Postings<'w>, u16)>,
     pub(super) long: DenseLists<'w>,
     /// What every sum starts with, so that none is negative.
     pub(super) bias: u16,
@@ -84,27 +79,39 @@ impl Weights {
     }
 }
 
-/// Keeps the lists that add the most for what they cost, until they make up `share` of what all add.
-fn keep_best(needed: &mut Vec<Needed<'_>>, share: f64, points: usize) {
-    let cost = |needed: &Needed<'_>| {
-        POSTINGS_PER_LIST
-            + match needed.list {
-                List::Short { points, .. } => points.len() as f64,
-                List::Long(_) => points.div_ceil(BLOCK) as f64 * POSTINGS_PER_BLOCK,
-            }
-    };
-    needed.sort_by(|a, b| (b.per_impact * cost(a)).total_cmp(&(a.per_impact * cost(b))));
-    let all: f64 = needed.iter().map(|needed| needed.per_impact).sum();
-    let mut kept = 0.0;
-    needed.retain(|needed| {
-        let is_kept = kept < share * all;
-        kept += needed.per_impact;
-        is_kept
+/// Keeps of the lists what adds so much to a score, or takes so much away, that all else together is never more than what
+/// is beyond `share` of what the lists can add.
+fn keep_largest(needed: &mut Vec<Needed<'_>>, share: f64) {
+    let largest = |needed: &Needed<'_>| needed.per_impact * 255.0;
+    needed.sort_by(|a, b| a.per_impact.total_cmp(&b.per_impact));
+    let all: f64 = needed.iter().map(largest).sum();
+    // Each list may miss up to `least`, which is more than all of what the first lists have.
+    let (mut missed, mut least) = (all * (1.0 - share), 0.0);
+    for (i, list) in needed.iter().enumerate() {
+        least = missed / (needed.len() - i) as f64;
+        if largest(list) > least {
+            break;
+        }
+        missed -= largest(list);
+    }
+    needed.retain_mut(|needed| {
+        let impact = (least / needed.per_impact).ceil().max(1.0);
+        if impact > 255.0 {
+            return false;
+        }
+        let (List::Short(postings) | List::Long(_, postings)) = needed.list;
+        let kept = postings.at_least(impact as u8);
+        // With all of its largest ones and more, a long list as a whole is faster, and better.
+        if matches!(needed.list, List::Short(_)) || kept.len() < postings.len() {
+            needed.list = List::Short(kept);
+            return kept.len() > 0;
+        }
+        true
     });
 }
 
 impl<'w> Plan<'w> {
-    /// The lists of all terms, or of those that make up `share` of what all could add.
+    /// The lists of all terms, or what makes up `share` of all that they could add.
     pub(super) fn new(weights: &'w Weights, window: &'w Window, share: Option<f64>) -> Self {
         let mut plan = Self {
             weights,
@@ -118,10 +125,10 @@ impl<'w> Plan<'w> {
         };
         let mut needed = weights.lists_of(window);
         if let Some(share) = share {
-            keep_best(&mut needed, share, window.slots().len());
+            keep_largest(&mut needed, share.clamp(0.0, 1.0));
         }
         if weights.metric == Metric::JaccardBinary {
-            needed.into_iter().for_each(|needed| plan.add(needed.list, 256, false));
+            needed.into_iter().for_each(|needed| plan.add(&needed, 256));
             return plan;
         }
         let (plus_max, minus_max) = (plan.score_max(&needed, false), plan.score_max(&needed, true));
@@ -132,10 +139,10 @@ impl<'w> Plan<'w> {
         // 255 / 256: an impact is at most 255, but shares are weights times impacts by 256.
         plan.unit = (SUM_MAX - 2.0 - plan.rounding) / (plus_max + minus_max) * (255.0 / 256.0);
         plan.bias = (minus_max * plan.unit).ceil() as u16;
-        for Needed { list, per_impact, is_minus } in needed {
-            let weight = per_impact * plan.unit * 256.0;
-            let weight = if is_minus { weight.floor() } else { weight.ceil() };
-            plan.add(list, weight as u16, is_minus);
+        for needed in needed {
+            let weight = needed.per_impact * plan.unit * 256.0;
+            let weight = if needed.is_minus { weight.floor() } else { weight.ceil() };
+            plan.add(&needed, weight as u16);
         }
         plan
     }
@@ -150,14 +157,14 @@ impl<'w> Plan<'w> {
         by_norms.min(per_impact * 255.0).max(largest * 255.0)
     }
 
-    fn add(&mut self, list: List<'w>, weight: u16, is_minus: bool) {
-        let (short, long) = match is_minus {
+    fn add(&mut self, needed: &Needed<'w>, weight: u16) {
+        let (short, long) = match needed.is_minus {
             false => (&mut self.short_plus, &mut self.long.plus),
             true => (&mut self.short_minus, &mut self.long.minus),
         };
-        match list {
-            List::Short { points, impacts } => short.push((points, impacts, weight)),
-            List::Long(codes) => long.push(DenseList { codes, weight }),
+        match needed.list {
+            List::Short(postings) => short.push((postings, weight)),
+            List::Long(codes, _) => long.push(DenseList { codes, weight }),
         }
     }
 

@@ -3,6 +3,7 @@
 use vektonn_core::SparseVector;
 
 use crate::distance;
+use crate::distance::row_codes::prefetch;
 
 /// A sparse vector with its norm. Neighbouring indices of most vectors differ by less than 2^16, so what is kept is the
 /// gap between them, in 16 bits.
@@ -73,6 +74,11 @@ impl SparseRow {
     pub(crate) fn to_vector(&self) -> SparseVector {
         let (indices, values): (Vec<u32>, Vec<f32>) = self.coordinates().unzip();
         SparseVector::new(&indices, &values, usize::MAX).expect("it was made from such a vector")
+    }
+
+    /// Asks for its memory, which will be read soon.
+    pub(super) fn prefetch(&self) {
+        prefetch(&self.words);
     }
 
     /// Bytes on the heap.

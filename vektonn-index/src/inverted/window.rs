@@ -6,6 +6,9 @@ use super::lists::{Coordinates, Lists};
 use super::row::SparseRow;
 use crate::distance::sparse::{BLOCK, WINDOW_POINTS_MAX};
 
+/// Smaller windows are read as a whole in no time, and are made too often for an order by impact.
+const POINTS_BY_IMPACT_MIN: usize = 4096;
+
 pub(super) struct Window {
     /// The batch in which it was made. A slot with a later birth holds another point than it did then.
     made_in: u64,
@@ -44,10 +47,12 @@ impl Window {
             Metric::Cosine => 1.0,
             _ => points.iter().map(|(_, row)| row.norm()).fold(0.0, f64::max),
         };
+        // Where all impacts are 1 there is nothing to order.
+        let by_impact = !is_jaccard && points.len() >= POINTS_BY_IMPACT_MIN;
         Self {
             made_in,
-            positive: Lists::new(positive, &factors, is_jaccard),
-            negative: Lists::new(negative, &factors, is_jaccard),
+            positive: Lists::new(positive, &factors, is_jaccard, by_impact),
+            negative: Lists::new(negative, &factors, is_jaccard, by_impact),
             norm_max,
             sizes_min: sizes_min.into(),
             postings: points.iter().map(|(_, row)| row.len() as u64).sum(),
