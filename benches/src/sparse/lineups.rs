@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use vektonn_index::Metric;
 
+use super::Size;
 use crate::peers::Peer;
 
 /// Libraries that search exactly, and have nothing to set.
@@ -12,8 +13,8 @@ pub(super) const SEISMIC: &str = "seismic";
 pub(super) const NMSLIB_HNSW: &str = "nmslib HNSW";
 pub(super) const SPARNN: &str = "PySparNN's algorithm";
 
-/// Those that know the metric. `ef_construction` is that of nmslib's graph, which takes by far the longest to build.
-pub(super) fn of(metric: Metric, ef_construction: usize) -> Vec<Peer> {
+/// Those that know the metric.
+pub(super) fn of(metric: Metric, size: &Size) -> Vec<Peer> {
     let exact = |label: &'static str, engine: &'static str| Peer {
         label,
         engine,
@@ -29,27 +30,30 @@ pub(super) fn of(metric: Metric, ef_construction: usize) -> Vec<Peer> {
     if metric == Metric::Cosine {
         peers.push(exact(EXACT[3], "sklearn_brute"));
     }
-    let settings = |values: &[Value]| values.to_vec();
+    let settings =
+        |values: &[Value]| -> Vec<Value> { values.iter().step_by(size.settings_step).cloned().collect() };
     peers.extend([
         Peer {
             label: SEISMIC,
             engine: "seismic_raw",
             parameters: json!({}),
-            settings: [(5, 0.9), (10, 0.8), (10, 0.9), (15, 0.9), (20, 0.9), (20, 1.0), (30, 0.9), (42, 1.0)]
-                .map(|(query_cut, heap_factor)| json!({"query_cut": query_cut, "heap_factor": heap_factor}))
-                .to_vec(),
+            settings: settings(
+                &[(5, 0.9), (10, 0.8), (10, 0.9), (15, 0.9), (20, 0.9), (20, 1.0), (42, 1.0)].map(
+                    |(query_cut, heap_factor)| json!({"query_cut": query_cut, "heap_factor": heap_factor}),
+                ),
+            ),
         },
         Peer {
             label: NMSLIB_HNSW,
             engine: "nmslib_sparse",
-            parameters: json!({"method": "hnsw", "m": 16, "ef_construction": ef_construction}),
+            parameters: json!({"method": "hnsw", "m": 16, "ef_construction": size.ef_construction}),
             settings: settings(&[50, 100, 200, 400, 800].map(|ef| json!({"ef": ef}))),
         },
         Peer {
             label: SPARNN,
             engine: "sparnn_clusters",
             parameters: json!({}),
-            settings: settings(&[4, 16, 64, 128].map(|clusters| json!({"clusters": clusters}))),
+            settings: settings(&[4, 16, 64].map(|clusters| json!({"clusters": clusters}))),
         },
     ]);
     peers

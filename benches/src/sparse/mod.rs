@@ -61,8 +61,10 @@ struct Size {
     /// Queries on the text set.
     queries: usize,
     latencies: usize,
-    /// Of nmslib's graph.
+    /// Of nmslib's graph, which takes by far the longest to build.
     ef_construction: usize,
+    /// Every so many settings of a peer.
+    settings_step: usize,
 }
 
 const FULL: Size = Size {
@@ -71,9 +73,16 @@ const FULL: Size = Size {
     queries: 1_000,
     latencies: 1_000,
     ef_construction: 200,
+    settings_step: 1,
 };
-const QUICK: Size =
-    Size { rounds: 3, turn: Duration::from_millis(100), queries: 200, latencies: 100, ef_construction: 60 };
+const QUICK: Size = Size {
+    rounds: 3,
+    turn: Duration::from_millis(50),
+    queries: 100,
+    latencies: 50,
+    ef_construction: 60,
+    settings_step: 2,
+};
 
 /// What all parts need.
 struct Setup<'a> {

@@ -28,6 +28,7 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     let mut churned = Ours::sparse(&set, metric)?;
     affinity::pin(setup.core())?;
     let upserts_per_s = replace(&churned, &set, UPSERTS, 1)?;
+    let of_jaccard = replace(&Ours::sparse(&set, Metric::JaccardBinary)?, &set, UPSERTS, 1)?;
     let rows = set.base.rows();
     replace(&churned, &set, TURNOVER * rows - UPSERTS.min(TURNOVER * rows), 2)?;
     // Back to what a fresh index has: every point its own vector again.
@@ -53,7 +54,7 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
         report,
         "sparse_single_upserts_per_s",
         Required::AtLeast(UPSERTS_PER_S_AT_LEAST),
-        Some(upserts_per_s),
+        Some(upserts_per_s.min(of_jaccard)),
     );
     goal(
         report,
@@ -64,13 +65,20 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     goal(report, "sparse_memory_after_turnover_3_vs_fresh", Required::AtMost(MEMORY_AT_MOST), Some(memory));
     goal(report, "sparse_recall_after_turnover_3", Required::AtLeast(1.0), Some(recall.by_distance));
     let heading = format!(
-        "Upserts of single points on one thread, by its processor time, then {TURNOVER} times as many as there are points, each replaced once \
+        "Upserts of single points on one thread, by the clock, then {TURNOVER} times as many as there are points, each replaced once \
          more by its own vector; {}",
         set.description()
     );
-    let columns = ["upserts/s", "q/s after / fresh", "memory after / fresh", "recall by distance"];
+    let columns = [
+        "upserts/s, cosine",
+        "upserts/s, Jaccard",
+        "q/s after / fresh",
+        "memory after / fresh",
+        "recall by distance",
+    ];
     let row = [
         format!("{upserts_per_s:.0}"),
+        format!("{of_jaccard:.0}"),
         format!("{ratio:.2}"),
         format!("{memory:.2}"),
         format!("{:.4}", recall.by_distance),
@@ -90,11 +98,9 @@ fn replace(ours: &Ours<'_>, set: &SparseSet, count: usize, seed: u64) -> Result<
         })
         .collect::<Result<_>>()?;
     let store = ours.store();
-    let (started, cpu) = (Instant::now(), affinity::cpu_seconds());
+    let started = Instant::now();
     for change in changes {
         store.apply([change])?;
     }
-    // Whatever works beside the upserts counts as well.
-    let seconds = (affinity::cpu_seconds() - cpu).min(started.elapsed().as_secs_f64());
-    Ok(count as f64 / seconds)
+    Ok(count as f64 / started.elapsed().as_secs_f64())
 }
