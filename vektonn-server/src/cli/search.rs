@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use vektonn_core::{FoundDataPoint, Position, StoredVector};
 
 use crate::client::{Client, DEFAULT_URL, text_of};
@@ -39,6 +39,9 @@ pub(crate) struct SearchArgs {
     /// How many data points to find [default: 10, or what the query says]
     #[arg(short, value_name = "COUNT")]
     k: Option<u32>,
+    /// How much of a sparse query's weight to look for: above 0, and 1 is exact [default: as the index is configured]
+    #[arg(long, value_name = "SHARE")]
+    approximation: Option<f32>,
     /// What to search for: a JSON list of coordinates, or a vector object
     #[arg(long, value_name = "JSON", required_unless_present = "query")]
     vector: Option<String>,
@@ -83,12 +86,24 @@ fn query(args: &SearchArgs) -> Result<Value> {
     let Some(members) = query.as_object_mut() else {
         bail!("expected a search query, {{\"queryVectors\": [...], \"k\": 10}}, got {query}");
     };
-    // The server reads property names whatever their case.
-    let given = members.keys().find(|key| key.eq_ignore_ascii_case("k")).cloned();
-    if args.k.is_some() || given.is_none() {
-        members.insert(given.unwrap_or("k".to_owned()), args.k.unwrap_or(K_DEFAULT).into());
+    match args.k {
+        Some(k) => set(members, "k", k.into()),
+        None if name_of(members, "k").is_none() => set(members, "k", K_DEFAULT.into()),
+        None => {}
+    }
+    if let Some(share) = args.approximation {
+        set(members, "approximation", share.into());
     }
     Ok(query)
+}
+
+/// How the query spells a property, whose name the server reads whatever its case.
+fn name_of(members: &Map<String, Value>, name: &str) -> Option<String> {
+    members.keys().find(|key| key.eq_ignore_ascii_case(name)).cloned()
+}
+
+fn set(members: &mut Map<String, Value>, name: &str, value: Value) {
+    members.insert(name_of(members, name).unwrap_or_else(|| name.to_owned()), value);
 }
 
 fn read_query(file: &Path) -> Result<Value> {
@@ -159,6 +174,7 @@ mod tests {
             index: "Places.L2".to_owned(),
             version: "1.0".to_owned(),
             k: None,
+            approximation: None,
             vector: vector.map(str::to_owned),
             query: None,
             vectors: false,
@@ -198,6 +214,23 @@ mod tests {
         assert!(tables.contains("Query vector 2") && tables.matches("place ").count() == 6, "{tables}");
         let tables = search(&SearchArgs { k: Some(1), ..from_file }).await.unwrap();
         assert_eq!(tables.matches("place ").count(), 2, "{tables}");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn the_share_to_look_for_is_handed_on() {
+        let server = TestServer::start().await;
+        server.upload_places(20).await;
+        let with = |share, query: &str| SearchArgs {
+            approximation: Some(share),
+            query: Some(server.file(query)),
+            ..args(&server, None)
+        };
+        let one = r#"{"queryVectors": [{"isSparse": false, "coordinates": [1, 0]}], "Approximation": 7}"#;
+        let table = search(&with(0.5, one)).await.unwrap();
+        assert_eq!(table.matches("place ").count(), 10, "dense indices do not need it: {table}");
+        let refused = search(&with(1.5, one)).await.unwrap_err().to_string();
+        assert_eq!(refused, "Approximation must be above 0 and at most 1");
         server.stop().await;
     }
 
