@@ -20,12 +20,13 @@ def set_threads(count):
 
 class Engine:
     def __init__(self, base, metric, _parameters):
-        self.index = hnswlib.BFIndex(space=SPACES[metric], dim=base.shape[1])
+        self.dimension = base.shape[1]
+        self.index = hnswlib.BFIndex(space=SPACES[metric], dim=self.dimension)
         self.index.init_index(max_elements=len(base))
         self.index.add_items(base)
 
     def smallest(self):
-        return Engine(np.ones((1, self.index.dim), dtype=np.float32), "L2", {})
+        return Engine(np.ones((1, self.dimension), dtype=np.float32), "L2", {})
 
     def set(self, _setting):
         self.index.set_num_threads(threads)
