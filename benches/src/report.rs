@@ -164,6 +164,11 @@ impl Report {
     }
 }
 
+/// Adds a goal; one that was not measured counts as missed.
+pub(crate) fn goal(report: &mut Report, name: impl Into<String>, required: Required, measured: Option<f64>) {
+    report.add_goal(Goal::new(name, required, measured.unwrap_or(f64::NAN)));
+}
+
 /// Columns but the first are numbers.
 fn table<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> Table {
     let mut table = Table::new();

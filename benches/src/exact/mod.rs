@@ -20,9 +20,9 @@ pub(crate) use self::footprint::{
 };
 use self::peers::Peers;
 use self::sets::Sets;
-pub(crate) use self::upserts::{Disturbance, Round, disturb};
+pub(crate) use self::upserts::{BATCHES, Disturbance, Disturbed};
 use crate::datasets::{DenseSet, Folders};
-use crate::report::{Goal, Report, Required};
+use crate::report::{Report, goal};
 use crate::{affinity, machine};
 
 const K: usize = 10;
@@ -151,9 +151,4 @@ fn sets(args: &ExactArgs) -> Result<Sets<'_>> {
         return Ok(vec![Box::new(load)]);
     }
     Ok(args.sets.iter().map(|name| Box::new(|| DenseSet::load(name, &args.folders)) as Box<_>).collect())
-}
-
-/// A goal that was not measured counts as missed.
-fn goal(report: &mut Report, name: String, required: Required, measured: Option<f64>) {
-    report.add_goal(Goal::new(name, required, measured.unwrap_or(f64::NAN)));
 }

@@ -18,13 +18,13 @@ use crate::stats::{Spread, quantile};
 
 const RATIO_AT_MOST: f64 = 1.5;
 /// Upserts in one batch: alone, and as a follower applies them.
-const BATCHES: [usize; 2] = [1, 512];
+pub(crate) const BATCHES: [usize; 2] = [1, 512];
 
 /// One round's p99 in seconds, and points per second written.
-pub(crate) struct Round {
-    pub(crate) idle: f64,
-    pub(crate) busy: f64,
-    pub(crate) upserts_per_s: f64,
+struct Round {
+    idle: f64,
+    busy: f64,
+    upserts_per_s: f64,
 }
 
 /// How to search, and what happens beside.
@@ -39,9 +39,46 @@ pub(crate) struct Disturbance<'a> {
     pub(crate) cores: [usize; 2],
 }
 
+/// The rows of a table, and the worst ratio of p99 in them.
+#[derive(Default)]
+pub(crate) struct Disturbed {
+    rows: Vec<[String; 5]>,
+    worst: f64,
+}
+
+impl Disturbed {
+    /// Measures one row.
+    pub(crate) fn add(
+        &mut self,
+        disturbance: &Disturbance<'_>,
+        ours: &mut Ours<'_>,
+        rounds: usize,
+    ) -> Result<()> {
+        let rounds = (0..rounds).map(|number| disturb(disturbance, ours, number));
+        let rounds: Vec<Round> = rounds.collect::<Result<_>>()?;
+        let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
+        let ratio = spread(|round| round.busy / round.idle);
+        self.worst = self.worst.max(ratio.median);
+        self.rows.push([
+            format!("{}, {} at a time", disturbance.set.name, disturbance.batch),
+            format!("{:.3}", spread(|round| round.idle * 1e3)),
+            format!("{:.3}", spread(|round| round.busy * 1e3)),
+            format!("{ratio:.2}"),
+            format!("{:.0}", spread(|round| round.upserts_per_s).median),
+        ]);
+        Ok(())
+    }
+
+    pub(crate) fn report(self, goal_name: &str, heading: String, report: &mut Report) {
+        goal(report, goal_name, Required::AtMost(RATIO_AT_MOST), Some(self.worst));
+        let columns = ["set, upserts", "p99 idle, ms", "p99 busy, ms", "ratio", "upserts/s"];
+        report.add_table(heading, columns, self.rows);
+    }
+}
+
 pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     let &[writers, .., searchers] = &setup.cores[..] else { bail!("two cores are needed") };
-    let (mut rows, mut worst) = (vec![], 0.0);
+    let mut disturbed = Disturbed::default();
     for name in ["sift", "synth768"] {
         let set = DenseSet::load(name, setup.folders)?;
         let mut ours = Ours::exact(&set, Metric::L2)?;
@@ -53,38 +90,21 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
                 batch,
                 cores: [writers, searchers],
             };
-            let rounds = (0..setup.size.rounds).map(|number| disturb(&disturbance, &mut ours, number));
-            let rounds: Vec<Round> = rounds.collect::<Result<_>>()?;
-            let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
-            let ratio = spread(|round| round.busy / round.idle);
-            worst = f64::max(worst, ratio.median);
-            rows.push([
-                format!("{name}, {batch} at a time"),
-                format!("{:.3}", spread(|round| round.idle * 1e3)),
-                format!("{:.3}", spread(|round| round.busy * 1e3)),
-                format!("{ratio:.2}"),
-                format!("{:.0}", spread(|round| round.upserts_per_s).median),
-            ]);
+            disturbed.add(&disturbance, &mut ours, setup.size.rounds)?;
         }
     }
     affinity::pin(&setup.cores)?;
-    goal(
-        report,
-        "exact_p99_while_upserting_vs_idle".to_owned(),
-        Required::AtMost(RATIO_AT_MOST),
-        Some(worst),
-    );
     let heading = format!(
         "Searches of one thread, L2, k {K}, while a thread on another core replaces points as fast as it can. \
          Medians of {} rounds of {} searches (range); the goal means the worst row.",
         setup.size.rounds, setup.size.latencies
     );
-    report.add_table(heading, ["set, upserts", "p99 idle, ms", "p99 busy, ms", "ratio", "upserts/s"], rows);
+    disturbed.report("exact_p99_while_upserting_vs_idle", heading, report);
     Ok(())
 }
 
 /// Searches idle, then while another thread upserts.
-pub(crate) fn disturb(disturbance: &Disturbance<'_>, ours: &mut Ours<'_>, number: usize) -> Result<Round> {
+fn disturb(disturbance: &Disturbance<'_>, ours: &mut Ours<'_>, number: usize) -> Result<Round> {
     let &Disturbance { set, ref search, latencies: count, batch, cores: [writers, searchers] } = disturbance;
     ours.use_cores(&[searchers])?;
     let turn = Turn { search, first: number * count, queries: count };

@@ -16,7 +16,7 @@ use vektonn_index::{HnswParams, Metric};
 
 use crate::datasets::{DenseSet, Folders};
 use crate::peers::Environment;
-use crate::report::{Goal, Report, Required};
+use crate::report::{Report, goal};
 use crate::{affinity, machine};
 
 const K: usize = 10;
@@ -128,9 +128,4 @@ pub(crate) fn run(args: &HnswArgs) -> Result<Report> {
         }
     }
     Ok(report)
-}
-
-/// A goal that was not measured counts as missed.
-fn goal(report: &mut Report, name: impl Into<String>, required: Required, measured: Option<f64>) {
-    report.add_goal(Goal::new(name, required, measured.unwrap_or(f64::NAN)));
 }

@@ -17,7 +17,7 @@ use anyhow::Result;
 pub(crate) use self::footprint::{FootprintArgs, build};
 use crate::datasets::Folders;
 use crate::peers::Environment;
-use crate::report::{Goal, Report, Required};
+use crate::report::{Report, goal};
 use crate::{affinity, machine};
 
 const K: usize = 10;
@@ -132,9 +132,4 @@ pub(crate) fn run(args: &SparseArgs) -> Result<Report> {
         }
     }
     Ok(report)
-}
-
-/// A goal that was not measured counts as missed.
-fn goal(report: &mut Report, name: impl Into<String>, required: Required, measured: Option<f64>) {
-    report.add_goal(Goal::new(name, required, measured.unwrap_or(f64::NAN)));
 }

@@ -23,7 +23,7 @@ pub(super) struct Scratch {
     /// What was met on the way, but is not seen by the search.
     passed: Pool,
     visited: Visited,
-    /// Unvisited neighbours of the point that is expanded.
+    /// Entry points, then unvisited neighbours of the point that is expanded.
     neighbors: Vec<u32>,
     /// The codes of a query, and the same in lines.
     pub(super) query: (Vec<u8>, Vec<Line>),
@@ -136,18 +136,24 @@ pub(super) fn search(
     passed.reset(ef);
     visited.reset(end);
     let entry_points = graph.entry_points.load();
+    neighbors.clear();
     for &slot in &entry_points.slots {
         if slot < end && visited.insert(slot) {
-            offer(
-                graph,
-                sees_hidden,
-                Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot),
-                pool,
-                passed,
-            );
+            neighbors.push(slot);
         }
     }
-    while let Some(candidate) = expand_next(pool, passed) {
+    loop {
+        for &slot in neighbors.iter().take(rows_ahead) {
+            prefetch(codes.row(slot));
+        }
+        for (i, &slot) in neighbors.iter().enumerate() {
+            if let Some(&ahead) = neighbors.get(i + rows_ahead) {
+                prefetch(codes.row(ahead));
+            }
+            let candidate = Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot);
+            offer(graph, sees_hidden, candidate, pool, passed);
+        }
+        let Some(candidate) = expand_next(pool, passed) else { return };
         // Probably the next one, unless a neighbour is nearer.
         if let Some(next) = pool.peek() {
             graph.links.prefetch(next.slot());
@@ -161,21 +167,6 @@ pub(super) fn search(
                     neighbors.push(neighbor);
                 }
             }
-        }
-        for &slot in neighbors.iter().take(rows_ahead) {
-            prefetch(codes.row(slot));
-        }
-        for (i, &slot) in neighbors.iter().enumerate() {
-            if let Some(&ahead) = neighbors.get(i + rows_ahead) {
-                prefetch(codes.row(ahead));
-            }
-            offer(
-                graph,
-                sees_hidden,
-                Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot),
-                pool,
-                passed,
-            );
         }
     }
 }

@@ -58,6 +58,7 @@ pub(super) struct Round {
 }
 
 /// A record of a batch.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) batch: Arc<Batch>,
     pub(super) place: usize,

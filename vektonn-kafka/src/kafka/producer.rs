@@ -108,18 +108,18 @@ fn send_rounds(outbox: &Arc<Outbox>, producers: &Producers) {
         }
         match producers.working() {
             Ok(producer) => {
-                rounds.into_iter().for_each(|round| send(&producer, round));
+                rounds.iter().for_each(|round| send(&producer, round));
                 native::send_now(producer.client(), SEND_NOW_TIME);
             }
-            Err(_) => rounds.into_iter().flat_map(slots).for_each(|slot| {
+            Err(_) => rounds.iter().flat_map(slots).for_each(|slot| {
                 slot.answer(Delivery::Refused { code: RDKafkaErrorCode::Fail });
             }),
         }
     }
 }
 
-fn slots(Round { entries, ticket }: Round) -> impl Iterator<Item = Slot> {
-    entries.into_iter().map(move |entry| Slot { entry, ticket: Arc::clone(&ticket) })
+fn slots(round: &Round) -> impl Iterator<Item = Slot> {
+    round.entries.iter().map(|entry| Slot { entry: entry.clone(), ticket: Arc::clone(&round.ticket) })
 }
 
 impl Producers {
@@ -148,14 +148,12 @@ impl Producers {
     }
 }
 
-fn send(producer: &KafkaProducer, round: Round) {
-    let batches: Vec<_> = round.entries.iter().map(|entry| Arc::clone(&entry.batch)).collect();
-    let ticket = Arc::clone(&round.ticket);
-    let records = slots(round).zip(&batches).map(|(slot, batch)| {
-        let record = &batch.records()[slot.entry.place];
+fn send(producer: &KafkaProducer, round: &Round) {
+    let records = round.entries.iter().zip(slots(round)).map(|(entry, slot)| {
+        let record = &entry.batch.records()[entry.place];
         native::Outgoing { key: &record.key, value: record.value.as_deref(), opaque: Box::new(slot) }
     });
-    for (slot, code) in native::produce(producer.client(), ticket.topic(), records) {
+    for (slot, code) in native::produce(producer.client(), round.ticket.topic(), records) {
         slot.answer(Delivery::Refused { code });
     }
 }
@@ -212,7 +210,7 @@ mod tests {
         waiting.start(&[0]);
         sender.outbox.push(&waiting, &[0], Instant::now());
         let first = sender.producers.working().unwrap();
-        sender.outbox.take().into_iter().for_each(|round| send(&first, round));
+        sender.outbox.take().iter().for_each(|round| send(&first, round));
         assert!(Arc::ptr_eq(&first, &sender.producers.working().unwrap()));
         assert_eq!(waiting.deliveries(), [Delivery::Pending]);
 
