@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -133,6 +133,8 @@ fn result(text: &str) -> Option<i64> {
 /// strace attached to a running process, letting system calls fail; ends when dropped.
 pub(super) struct FailingCalls {
     strace: Child,
+    /// Kept open: strace tells of each new thread of the process, and would end by SIGPIPE if nobody could hear it.
+    _messages: BufReader<ChildStderr>,
 }
 
 impl FailingCalls {
@@ -146,11 +148,10 @@ impl FailingCalls {
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot start strace")?;
+        let mut messages = BufReader::new(strace.stderr.take().context("strace has no standard error")?);
         let mut line = String::new();
-        if let Some(messages) = strace.stderr.take() {
-            BufReader::new(messages).read_line(&mut line)?;
-        }
-        let attached = Self { strace };
+        messages.read_line(&mut line)?;
+        let attached = Self { strace, _messages: messages };
         if !line.contains("attached") {
             bail!("strace cannot attach to the server: {}", line.trim());
         }
