@@ -92,13 +92,13 @@ impl BadChange {
 
 /// What became of a batch of changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApplyReport<E = BadChange> {
+pub struct ApplyReport {
     /// How many changes were applied.
     pub applied: usize,
     /// How many belong to other shards of the index.
     pub elsewhere: usize,
     /// The changes that were skipped, by their place in the batch.
-    pub bad: Vec<(usize, E)>,
+    pub bad: Vec<(usize, BadChange)>,
 }
 
 /// The size of a shard.
@@ -126,7 +126,7 @@ pub struct SplitStats {
 }
 
 /// A change, ready to be applied to its split.
-struct Prepared {
+pub struct PreparedChange {
     split: Box<[u8]>,
     change: SplitChange,
 }
@@ -211,35 +211,11 @@ impl Shard {
     /// # Errors
     /// [`IndexFull`]; a part of the batch may have been applied then.
     pub fn apply(&self, changes: Vec<Change>) -> Result<ApplyReport, IndexFull> {
-        self.apply_prepared(if changes.len() < PARALLEL_CHANGES_MIN {
+        let prepared: Vec<_> = if changes.len() < PARALLEL_CHANGES_MIN {
             changes.into_iter().map(|change| self.prepare(change)).collect()
         } else {
             changes.into_par_iter().map(|change| self.prepare(change)).collect()
-        })
-    }
-
-    /// As [`apply`](Self::apply), of changes that are still to be read. What cannot be read is skipped, too. Each is
-    /// read and prepared at one go, so that it never leaves its thread and the cache.
-    ///
-    /// # Errors
-    /// [`IndexFull`]; a part of the batch may have been applied then.
-    pub fn apply_read<T: Sync, E: From<BadChange> + Send>(
-        &self,
-        items: &[T],
-        read: impl Fn(&T) -> Result<Change, E> + Sync,
-    ) -> Result<ApplyReport<E>, IndexFull> {
-        let prepare = |item| read(item).and_then(|change| self.prepare(change).map_err(E::from));
-        self.apply_prepared(if items.len() < PARALLEL_CHANGES_MIN {
-            items.iter().map(prepare).collect()
-        } else {
-            items.par_iter().map(prepare).collect()
-        })
-    }
-
-    fn apply_prepared<E>(
-        &self,
-        prepared: Vec<Result<Option<Prepared>, E>>,
-    ) -> Result<ApplyReport<E>, IndexFull> {
+        };
         let mut mine = Vec::with_capacity(prepared.len());
         let (mut elsewhere, mut bad) = (0, vec![]);
         for (position, prepared) in prepared.into_iter().enumerate() {
@@ -250,13 +226,16 @@ impl Shard {
             }
         }
         let applied = mine.len();
-        let batch = self.timeline.write();
-        self.splits.apply(&batch, mine)?;
+        self.apply_prepared(mine)?;
         Ok(ApplyReport { applied, elsewhere, bad })
     }
 
-    /// Narrows and encodes a change, or tells that it belongs to another shard.
-    fn prepare(&self, change: Change) -> Result<Option<Prepared>, BadChange> {
+    /// The part of [`apply`](Self::apply) that can be done ahead, on any thread, while other changes are applied:
+    /// narrows and encodes a change. `None` if it belongs to another shard of the index.
+    ///
+    /// # Errors
+    /// [`BadChange`].
+    pub fn prepare(&self, change: Change) -> Result<Option<PreparedChange>, BadChange> {
         if !self.rules.takes(change.attributes()) {
             return Ok(None);
         }
@@ -269,7 +248,15 @@ impl Shard {
             }
             Change::Delete(_) => StoreChange::Delete { id },
         };
-        Ok(Some(Prepared { split, change }))
+        Ok(Some(PreparedChange { split, change }))
+    }
+
+    /// The rest of [`apply`](Self::apply): applies a batch of changes that this shard has prepared, in their order.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; a part of the batch may have been applied then.
+    pub fn apply_prepared(&self, changes: Vec<PreparedChange>) -> Result<(), IndexFull> {
+        self.splits.apply(&self.timeline.write(), changes)
     }
 
     fn narrow(&self, vector: &Vector) -> Result<StoredVector, VectorError> {

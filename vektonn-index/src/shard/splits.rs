@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use vektonn_core::Attribute;
 
-use super::Prepared;
+use super::PreparedChange;
 use super::attributes::{AttributeLayout, Payload};
 use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::IndexSpec;
@@ -79,9 +79,9 @@ impl Splits {
     }
 
     /// Applies changes in their order, each to its split.
-    pub(super) fn apply(&self, batch: &Batch<'_>, changes: Vec<Prepared>) -> Result<(), IndexFull> {
+    pub(super) fn apply(&self, batch: &Batch<'_>, changes: Vec<PreparedChange>) -> Result<(), IndexFull> {
         let mut by_split: BTreeMap<_, Vec<SplitChange>> = BTreeMap::new();
-        for Prepared { split, change } in changes {
+        for PreparedChange { split, change } in changes {
             by_split.entry(split).or_default().push(change);
         }
         // A deletion makes no split: where there is none, there is nothing to delete.

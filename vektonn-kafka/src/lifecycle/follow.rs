@@ -1,24 +1,23 @@
-//! The thread that keeps a shard up to date.
+//! The thread that applies to a shard what another one reads.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use vektonn_core::sharding::TopicSelector;
 use vektonn_core::{IndexId, Position, TopicPosition};
-use vektonn_index::IndexFull;
 use vektonn_index::shard::{Digest, Shard};
 
-use super::apply::{Applier, Origin};
+use super::apply::Applier;
+use super::read_ahead::{CHUNKS_AHEAD, End, Read, Reader, STOP_CHECK_INTERVAL, Step};
 use super::state::{BadRecords, Lag, ShardState, Shared};
 use crate::topic_table::matches_any;
-use crate::{DataSource, LogRecord, TailError, TailEvent};
+use crate::{DataSource, Tail, TailError};
 
-/// How long a tail waits before we look whether to stop.
-const STOP_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// After an error of the data source, the next try comes this much later.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -207,26 +206,6 @@ struct Build {
     lag: BTreeMap<String, Lag>,
 }
 
-/// Why a tail was given up.
-enum End {
-    Stopped,
-    Reset,
-    Error(TailError),
-    Full(IndexFull),
-}
-
-impl From<TailError> for End {
-    fn from(error: TailError) -> Self {
-        Self::Error(error)
-    }
-}
-
-impl From<IndexFull> for End {
-    fn from(error: IndexFull) -> Self {
-        Self::Full(error)
-    }
-}
-
 impl Following {
     fn run(self, shard: Arc<Shard>) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.follow(shard))) {
@@ -269,75 +248,76 @@ impl Following {
 
     /// Follows the topics from where the build is.
     fn follow_tail(&self, build: &mut Build) -> End {
-        let Err(end) = self.try_follow_tail(build);
-        end
+        match self.begin_tail(build) {
+            Ok(tail) => self.apply_tail(build, tail),
+            Err(end) => end,
+        }
     }
 
-    fn try_follow_tail(&self, build: &mut Build) -> Result<std::convert::Infallible, End> {
+    fn begin_tail(&self, build: &mut Build) -> Result<Box<dyn Tail>, End> {
         if build.applier.position.is_empty() {
             build.set_goal(self.high_watermarks()?);
             self.publish(build);
         }
-        let mut tail = self.source.tail(self.selectors.clone(), build.applier.position.clone())?;
+        let tail = self.source.tail(self.selectors.clone(), build.applier.position.clone())?;
         let was_ready = self.shared.was_ready();
         self.shared.set_state(if was_ready { ShardState::Ready } else { ShardState::CatchingUp });
+        Ok(tail)
+    }
+
+    /// Applies what another thread reads and prepares meanwhile.
+    fn apply_tail(&self, build: &mut Build, tail: Box<dyn Tail>) -> End {
+        let (sender, steps) = sync_channel(CHUNKS_AHEAD);
+        let shard = Arc::clone(&build.applier.shard);
+        let name = format!("read-{}", shard.shard_id());
+        let reader = Reader { tail, shard, chunk_len: Arc::clone(&build.applier.chunk_len), steps: sender };
+        let span = tracing::Span::current();
+        let thread = std::thread::Builder::new().name(name).spawn(move || span.in_scope(|| reader.run()));
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(e) => return TailError::Storage { why: format!("cannot start a thread: {e}") }.into(),
+        };
+        let end = self.apply_steps(build, steps);
+        match thread.join() {
+            Ok(()) => end,
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    fn apply_steps(&self, build: &mut Build, steps: Receiver<Read>) -> End {
         loop {
             self.check_goal(build);
             if self.shared.is_stopping() {
-                return Err(End::Stopped);
+                return End::Stopped;
             }
-            if let Some(event) = tail.next(STOP_CHECK_INTERVAL)? {
-                self.handle(build, event)?;
+            let done = match steps.recv() {
+                Ok(Ok(Some(step))) => self.take(build, step),
+                Ok(Ok(None)) => Ok(()),
+                Ok(Err(end)) => Err(end),
+                // The reader panicked, which its caller finds out.
+                Err(_) => Err(End::Stopped),
+            };
+            if let Err(end) = done {
+                return end;
             }
         }
     }
 
-    fn handle(&self, build: &mut Build, event: TailEvent) -> Result<(), End> {
+    fn take(&self, build: &mut Build, step: Step) -> Result<(), End> {
         let _changing = self.shared.change();
-        match event {
-            TailEvent::TopicAdded { topic, topic_id } => {
+        match step {
+            Step::TopicAdded { topic, topic_id } => {
                 tracing::info!(topic, "following a topic");
                 if build.applier.position.get(&topic).is_none() {
-                    build.applier.read_until(&Origin { topic: &topic, topic_id }, 0);
+                    build.applier.read_until(&topic, topic_id, 0);
                 }
             }
-            TailEvent::Records { topic, topic_id, records, next_offset, high_watermark } => {
-                let origin = Origin { topic: &topic, topic_id };
-                self.apply(build, &origin, &records, high_watermark)?;
-                build.applier.read_until(&origin, next_offset);
-                build.set_lag(&topic, high_watermark.saturating_sub(next_offset));
-            }
-            TailEvent::EndOfTopic { topic, topic_id, next_offset } => {
-                build.applier.read_until(&Origin { topic: &topic, topic_id }, next_offset);
-                build.set_lag(&topic, 0);
-            }
-            TailEvent::Reset { topic, why } => {
-                tracing::warn!(topic, %why, "building the shard anew");
-                return Err(End::Reset);
+            Step::Apply(chunk) => {
+                build.set_lag(&chunk.topic, chunk.high_watermark.saturating_sub(chunk.next_offset));
+                build.applier.apply(chunk)?;
             }
         }
         self.publish(build);
-        Ok(())
-    }
-
-    /// Applies records in chunks, so that it can stop in between.
-    fn apply(
-        &self,
-        build: &mut Build,
-        origin: &Origin<'_>,
-        mut records: &[LogRecord],
-        high_watermark: u64,
-    ) -> Result<(), End> {
-        while !records.is_empty() {
-            if self.shared.is_stopping() {
-                return Err(End::Stopped);
-            }
-            records = build.applier.apply_chunk(origin, records)?;
-            if let Some(next) = records.first() {
-                build.set_lag(origin.topic, high_watermark.saturating_sub(next.offset));
-                self.publish(build);
-            }
-        }
         Ok(())
     }
 

@@ -10,9 +10,12 @@
 //! positions, never from a particular record arriving, for a compacted log has gaps. When what was read of
 //! a topic no longer holds, a fresh shard is built beside the present one, which serves until both are
 //! swapped.
+//!
+//! Two threads work for each shard: one reads and prepares records (`read_ahead`), the other applies them (`follow`).
 
 mod apply;
 mod follow;
+mod read_ahead;
 mod state;
 
 pub use self::apply::APPLY_SECONDS;
