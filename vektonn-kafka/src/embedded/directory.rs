@@ -47,7 +47,7 @@ pub enum OpenError {
         why: String,
     },
     /// An operation on its files failed.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Io {
         /// What was tried.
         operation: &'static str,
