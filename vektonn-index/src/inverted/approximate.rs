@@ -1,20 +1,21 @@
 //! The approximate search in windows: the points that look the nearest by the postings that matter the most.
 
 use super::InvertedIndex;
+use super::lists::Postings;
 use super::plan::{Plan, Weights};
 use super::row::SparseRow;
-use super::search::{Scratch, add_long, add_short};
+use super::search::{Scratch, add_long, add_short, subtract_short};
 use super::window::Window;
 use super::windows::Layout;
-use crate::distance::sparse::BLOCK;
+use crate::distance::sparse::{self, BLOCK, SparseKernels};
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::Reader;
 
 /// So many rows are compared for each neighbour that is asked for.
 const CANDIDATES_PER_NEIGHBOUR: usize = 4;
 
-/// If more postings than these were added, it is faster to look at all points than at theirs.
-const POSTINGS_MAX: usize = 1500;
+/// If more postings than these were added, it is faster to make all sums zero than theirs.
+const POSTINGS_MAX: usize = 2500;
 
 /// The points that look the nearest so far.
 struct Candidates {
@@ -48,61 +49,93 @@ impl<T> InvertedIndex<T> {
         for (window, number) in layout.windows.iter().zip(0..) {
             options.check_deadline()?;
             let plan = Plan::new(weights, window, Some(share.into()));
-            add_short(&plan, scratch);
-            let postings: usize = plan.short_plus.iter().map(|(postings, _)| postings.len()).sum();
-            if plan.long.plus.is_empty() && plan.bias == 0 && postings < POSTINGS_MAX {
-                candidates.take_touched(&plan, number, scratch);
-            } else {
-                add_long(self.kernels, window, &plan, scratch);
-                candidates.take(&plan, window, number, scratch);
-                scratch.clear();
-            }
+            candidates.take(self.kernels, &plan, window, number, scratch);
             candidates.drop_unwanted();
         }
-        let row_of = |&Candidate { window, point, .. }: &Candidate| {
-            let window = &layout.windows[window as usize];
-            let slot = window.slots()[usize::from(point)];
-            let [row] = reader.row_born_by(slot, window.made_in())? else { return None };
-            row.prefetch();
-            Some((slot, row))
-        };
-        Ok(candidates.found.iter().filter_map(row_of).collect())
+        Ok(rows(reader, layout, &candidates.found))
     }
 }
 
-impl Candidates {
-    /// Takes of a window the points that something was added to, and makes all sums zero.
-    fn take_touched(&mut self, plan: &Plan<'_>, window: u32, scratch: &mut Scratch) {
-        // No block asks for less than the first one.
-        let at_least = plan.at_least(self.bound, 0).max(1);
-        for &point in plan.short_plus.iter().flat_map(|(postings, _)| postings.points) {
-            let sum = std::mem::take(&mut scratch.sums[usize::from(point)]);
-            if u32::from(sum) >= at_least {
-                let estimate = plan.estimate(sum, usize::from(point) / BLOCK);
-                self.found.push(Candidate { estimate, window, point });
-            }
-        }
-    }
+/// The slots and rows of candidates, those that are alive. Each step asks for the memory that the next one reads.
+fn rows<'r, T>(
+    reader: Reader<'r, T, SparseRow>,
+    layout: &Layout,
+    candidates: &[Candidate],
+) -> Vec<(u32, &'r SparseRow)> {
+    let slot_of = |candidate: &Candidate| {
+        let window = &layout.windows[candidate.window as usize];
+        let slot = window.slots()[usize::from(candidate.point)];
+        reader.prefetch(slot);
+        (slot, window.made_in())
+    };
+    let row_of = |(slot, made_in): (u32, u64)| {
+        let [row] = reader.row_born_by(slot, made_in)? else { return None };
+        row.prefetch();
+        Some((slot, row))
+    };
+    let slots: Vec<_> = candidates.iter().map(slot_of).collect();
+    slots.into_iter().filter_map(row_of).collect()
+}
 
-    /// Takes of a window the points that have something of the query and are not farther than the bound.
-    fn take(&mut self, plan: &Plan<'_>, window: &Window, number: u32, scratch: &Scratch) {
-        if self.bound == f32::INFINITY {
+impl Candidates {
+    /// Takes of a window the points that have something of the query and do not look farther than the bound, and makes all
+    /// sums zero.
+    fn take(
+        &mut self,
+        kernels: SparseKernels,
+        plan: &Plan<'_>,
+        window: &Window,
+        number: u32,
+        scratch: &mut Scratch,
+    ) {
+        let postings: usize = plan.short_plus.iter().map(|(postings, _)| postings.len()).sum();
+        let has_more = !plan.long.plus.is_empty() || plan.bias > 0;
+        let are_few = !has_more && postings < POSTINGS_MAX;
+        let is_first = self.bound == f32::INFINITY && !are_few;
+        if is_first {
+            add_short(plan, scratch);
+        } else {
+            subtract_short(plan, scratch);
+        }
+        if is_first || has_more {
+            add_long(kernels, window, plan, scratch);
+        }
+        if is_first {
             self.bound = bound_of(plan, &scratch.maxima, self.wanted);
         }
-        let something = u32::from(plan.bias) + 1;
-        let whole = plan.at_least(self.bound, 0).max(something);
-        for (block, &largest) in scratch.maxima.iter().enumerate() {
-            if u32::from(largest) < whole {
-                continue;
+        // No block asks for less than the first one. What adds nothing is no candidate.
+        let at_least = plan.at_least(self.bound, 0).max(u32::from(plan.bias) + 1);
+        let at_least = u16::try_from(at_least).unwrap_or(u16::MAX);
+        if is_first || has_more {
+            scratch.note_blocks(at_least);
+        }
+        if !is_first {
+            // Sums only grow now: each point is noted once.
+            for (Postings { points, impacts, .. }, weight) in plan.short_plus.iter().copied() {
+                sparse::add_and_note(
+                    &mut scratch.sums,
+                    points,
+                    impacts,
+                    weight,
+                    at_least,
+                    &mut scratch.noted,
+                );
             }
-            let at_least = plan.at_least(self.bound, block).max(something);
-            let points = block * BLOCK..window.slots().len().min((block + 1) * BLOCK);
-            for (&sum, point) in scratch.sums[points.clone()].iter().zip(points) {
-                if u32::from(sum) >= at_least {
-                    let estimate = plan.estimate(sum, block);
-                    self.found.push(Candidate { estimate, window: number, point: point as u16 });
-                }
+        }
+        let candidate = |point: u16| {
+            let point_sum = scratch.sums[usize::from(point)];
+            Candidate {
+                estimate: plan.estimate(point_sum, usize::from(point) / BLOCK),
+                window: number,
+                point,
             }
+        };
+        self.found.extend(scratch.noted.drain(..).map(candidate));
+        if are_few {
+            let points = plan.short_plus.iter().flat_map(|(postings, _)| postings.points);
+            points.for_each(|&point| scratch.sums[usize::from(point)] = 0);
+        } else {
+            scratch.clear(window);
         }
     }
 

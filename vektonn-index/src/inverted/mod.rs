@@ -6,6 +6,7 @@
 
 mod approximate;
 mod convert;
+mod drafts;
 mod lists;
 mod plan;
 mod query;

@@ -64,6 +64,13 @@ impl Weights {
 
     fn lists_of<'w>(&self, window: &'w Window) -> Vec<Needed<'w>> {
         let mut needed = Vec::with_capacity(self.terms.len());
+        // Each step asks for what the next one reads, of all terms at once.
+        for lists in [&window.positive, &window.negative] {
+            self.terms.iter().for_each(|&(term, _)| lists.ask_for_bucket(term));
+        }
+        for lists in [&window.positive, &window.negative] {
+            self.terms.iter().for_each(|&(term, _)| lists.ask_for_entry(term));
+        }
         for &(term, weight) in &self.terms {
             let (same, other) = match weight > 0.0 {
                 true => (&window.positive, &window.negative),

@@ -24,6 +24,8 @@ thread_local! {
 pub(super) struct Scratch {
     pub(super) sums: Box<[u16; WINDOW_POINTS_MAX]>,
     pub(super) maxima: Vec<u16>,
+    /// Points that look near, of the window that is searched.
+    pub(super) noted: Vec<u16>,
 }
 
 /// One query on one window.
@@ -42,12 +44,21 @@ impl Scratch {
     pub(super) fn new() -> Self {
         let sums = vec![0; WINDOW_POINTS_MAX].into_boxed_slice();
         let sums = sums.try_into().expect("it has this length");
-        Self { sums, maxima: Vec::new() }
+        Self { sums, maxima: Vec::new(), noted: Vec::new() }
     }
 
-    /// Makes the sums of as many blocks as there are maxima zero.
-    pub(super) fn clear(&mut self) {
-        self.sums[..self.maxima.len() * BLOCK].fill(0);
+    /// Makes all sums of a window zero.
+    pub(super) fn clear(&mut self, window: &Window) {
+        self.sums[..window.slots().len().next_multiple_of(BLOCK)].fill(0);
+    }
+
+    /// Notes all points with a sum of `at_least`, which is more than 0; the maxima are known.
+    pub(super) fn note_blocks(&mut self, at_least: u16) {
+        for (block, _) in self.maxima.iter().enumerate().filter(|(_, largest)| **largest >= at_least) {
+            let points = block * BLOCK..(block + 1) * BLOCK;
+            let near = points.filter(|&point| self.sums[point] >= at_least);
+            self.noted.extend(near.map(|point| point as u16));
+        }
     }
 }
 
@@ -113,7 +124,7 @@ impl<T> InvertedIndex<T> {
         let sums = &scratch.sums[..scratch.maxima.len() * BLOCK];
         let search = Search { window, plan, sums, distance, collector, seeds: Vec::new() };
         search.sweep(&scratch.maxima, options)?;
-        scratch.clear();
+        scratch.clear(window);
         Ok(())
     }
 }
@@ -123,6 +134,11 @@ pub(super) fn add_short(plan: &Plan<'_>, scratch: &mut Scratch) {
     for &(postings, weight) in &plan.short_plus {
         sparse::add(&mut scratch.sums, postings.points, postings.impacts, weight);
     }
+    subtract_short(plan, scratch);
+}
+
+/// Takes the short lists of the other sign away from the sums.
+pub(super) fn subtract_short(plan: &Plan<'_>, scratch: &mut Scratch) {
     for &(postings, weight) in &plan.short_minus {
         sparse::subtract(&mut scratch.sums, postings.points, postings.impacts, weight);
     }

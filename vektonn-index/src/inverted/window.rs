@@ -2,7 +2,8 @@
 
 use vektonn_core::Metric;
 
-use super::lists::{Coordinates, Lists};
+use super::drafts::Coordinates;
+use super::lists::Lists;
 use super::row::SparseRow;
 use crate::distance::sparse::{BLOCK, WINDOW_POINTS_MAX};
 

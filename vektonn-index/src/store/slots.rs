@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use super::chunks::{BLOCK, Chunks};
 use super::timeline::{Batch, Pin, Timeline};
+use crate::distance::row_codes::prefetch;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Entries of type `T` with a row of `width` values of type `R` each, by slot.
@@ -246,6 +247,14 @@ impl<'p, T, R> Reader<'p, T, R> {
     /// Whether a slot below `end` is alive.
     pub(crate) fn sees(&self, slot: u32) -> bool {
         self.slots.lifetimes.get(slot)[0].contains(self.batch)
+    }
+
+    /// Asks for the memory that [`row_born_by`](Self::row_born_by) reads, if the slot is used.
+    pub(crate) fn prefetch(&self, slot: u32) {
+        if slot < self.end {
+            prefetch(self.slots.lifetimes.get(slot));
+            prefetch(self.slots.rows.get(slot));
+        }
     }
 
     /// The row of a slot, if it is alive and holds the same point since the batch `last` or longer.

@@ -61,6 +61,26 @@ pub(crate) fn add(sums: &mut [u16; WINDOW_POINTS_MAX], points: &[u16], impacts: 
     }
 }
 
+/// The same, and notes the points whose sums reach `at_least` by it.
+#[inline]
+pub(crate) fn add_and_note(
+    sums: &mut [u16; WINDOW_POINTS_MAX],
+    points: &[u16],
+    impacts: &[u8],
+    weight: u16,
+    at_least: u16,
+    noted: &mut Vec<u16>,
+) {
+    for (&point, &impact) in points.iter().zip(impacts) {
+        let sum = &mut sums[usize::from(point)];
+        let before = *sum;
+        *sum = before.wrapping_add(share(impact, weight));
+        if before < at_least && *sum >= at_least {
+            noted.push(point);
+        }
+    }
+}
+
 /// Takes `weight * (impact - 1) / 256` away from the sums of the list's points. No impact is zero.
 #[inline]
 pub(crate) fn subtract(sums: &mut [u16; WINDOW_POINTS_MAX], points: &[u16], impacts: &[u8], weight: u16) {
