@@ -36,9 +36,10 @@ pub(super) fn of(metric: Metric, size: &Size) -> Vec<Peer> {
         Peer {
             label: SEISMIC,
             engine: "seismic_raw",
-            parameters: json!({}),
+            // Its defaults reach 0.97 on the text set; these, in twice the time to build, 0.998.
+            parameters: json!({"n_postings": 8000, "summary_energy": 0.6, "doc_cut": 64}),
             settings: settings(
-                &[(5, 0.9), (10, 0.8), (10, 0.9), (15, 0.9), (20, 0.9), (20, 1.0), (42, 1.0)].map(
+                &[(5, 0.9), (10, 0.8), (10, 0.9), (15, 0.9), (20, 0.9), (20, 0.8), (42, 1.0)].map(
                     |(query_cut, heap_factor)| json!({"query_cut": query_cut, "heap_factor": heap_factor}),
                 ),
             ),
