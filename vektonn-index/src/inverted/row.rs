@@ -54,6 +54,11 @@ impl SparseRow {
         joined([self.words[0], self.words[1]]) as usize
     }
 
+    /// The number of coordinates that are not zero.
+    pub(super) fn size(&self) -> usize {
+        self.coordinates().values.filter(|value| f32::from_bits(joined(**value)) != 0.0).count()
+    }
+
     /// The Euclidean norm; see [`distance::norm`].
     pub(super) fn norm(&self) -> f64 {
         let [low, high] = [joined([self.words[2], self.words[3]]), joined([self.words[4], self.words[5]])];

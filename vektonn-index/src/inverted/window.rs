@@ -10,6 +10,9 @@ use crate::distance::sparse::{BLOCK, WINDOW_POINTS_MAX};
 /// Smaller windows are read as a whole in no time, and are made too often for an order by impact.
 const POINTS_BY_IMPACT_MIN: usize = 4096;
 
+/// Far enough for memory to answer.
+const ROWS_AHEAD: usize = 8;
+
 pub(super) struct Window {
     /// The batch in which it was made. A slot with a later birth holds another point than it did then.
     made_in: u64,
@@ -36,13 +39,13 @@ impl Window {
         if is_jaccard {
             // Blocks of points of the same size have tight bounds.
             let mut by_size: Vec<_> =
-                points.into_iter().map(|point| (point.1.non_zeros().count() as u32, point)).collect();
+                points.iter().zip(rows(&points)).map(|(&point, row)| (row.size() as u32, point)).collect();
             by_size.sort_unstable_by_key(|&(size, (slot, _))| (size, slot));
             sizes_min.extend(by_size.chunks(BLOCK).map(|block| block[0].0));
             points = by_size.into_iter().map(|(_, point)| point).collect();
         }
         let factor = |row: &SparseRow| if metric == Metric::Cosine { 1.0 / row.norm() } else { 1.0 };
-        let factors: Vec<f64> = points.iter().map(|(_, row)| factor(row)).collect();
+        let factors: Vec<f64> = rows(&points).map(factor).collect();
         let [positive, negative] = coordinates_by_sign(&points, is_jaccard);
         let norm_max = match metric {
             Metric::Cosine => 1.0,
@@ -91,13 +94,23 @@ impl Window {
     }
 }
 
+/// The rows of points. Each one is somewhere else, so some are asked for ahead.
+fn rows<'p>(points: &'p [(u32, &'p SparseRow)]) -> impl Iterator<Item = &'p SparseRow> {
+    points.iter().enumerate().map(|(i, (_, row))| {
+        if let Some((_, ahead)) = points.get(i + ROWS_AHEAD) {
+            ahead.prefetch();
+        }
+        *row
+    })
+}
+
 /// The coordinates above and below zero; all of them in the first place, as 1, if they are only counted.
 fn coordinates_by_sign(points: &[(u32, &SparseRow)], are_counted: bool) -> [Coordinates; 2] {
     let (mut positive, mut negative) = (Coordinates::default(), Coordinates::default());
-    let coordinates = points.iter().map(|(_, row)| row.len()).sum();
+    let coordinates = rows(points).map(SparseRow::len).sum();
     positive.terms.reserve(coordinates);
     positive.magnitudes.reserve(coordinates);
-    for (_, row) in points {
+    for row in rows(points) {
         for (term, value) in row.non_zeros() {
             let of_sign = if value > 0.0 || are_counted { &mut positive } else { &mut negative };
             of_sign.terms.push(term);
