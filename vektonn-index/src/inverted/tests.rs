@@ -444,7 +444,7 @@ fn an_approximate_search_finds_most_neighbours_and_true_distances() {
             let [exact, _] = model.search(&model.timeline.pin(), &query, 10);
             let all: BTreeMap<u32, f32> =
                 model.approximate(&query, 10_000, 1.0).into_iter().map(|it| (it.item, it.distance)).collect();
-            for share in [1.0, 0.8, 0.3, 0.0, -1.0, f32::NAN] {
+            for share in [1.0, 0.9999, 0.8, 0.3, 0.0, -1.0, f32::NAN] {
                 let found = model.approximate(&query, 10, share);
                 assert_eq!(found.len(), 10, "{metric:?}, {share}");
                 assert!(found.is_sorted());
@@ -462,6 +462,8 @@ fn an_approximate_search_finds_most_neighbours_and_true_distances() {
             continue;
         }
         assert_eq!((hits("1"), hits("NaN")), (500, 500), "{metric:?}");
+        // Of what all lists add up to, the best are the nearest.
+        assert!(hits("0.9999") > 495, "{metric:?}: {found_of:?}");
         // Random vectors are the hardest: their neighbours are hardly nearer than the others.
         assert!(hits("0.8") > 250 && hits("0.8") > hits("0.3"), "{metric:?}: {found_of:?}");
     }

@@ -26,6 +26,19 @@ fn every_point_has_its_place() {
     assert!(places.into_iter().eq(0..BLOCK));
 }
 
+#[test]
+fn a_point_is_noted_once_when_its_sum_reaches_the_bound() {
+    let mut sums = Box::new([0; WINDOW_POINTS_MAX]);
+    let mut noted = vec![];
+    for (points, impacts) in
+        [([3, 9, 65_535], [10, 20, 5]), ([9, 3, 4], [1, 9, 20]), ([65_535, 3, 9], [14, 1, 1])]
+    {
+        add_and_note(&mut sums, &points, &impacts, 256, 20, &mut noted);
+    }
+    assert_eq!(noted, [9, 4, 3]);
+    assert_eq!([3, 4, 9, 65_535].map(|point| sums[point]), [20, 20, 22, 19]);
+}
+
 proptest! {
     #[test]
     fn long_lists_add_what_short_ones_do(
