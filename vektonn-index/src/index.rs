@@ -175,6 +175,15 @@ impl<T> VectorIndex<T> {
         }
     }
 
+    /// Checks what must hold of a graph.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn check(&self, batch: &Batch<'_>) -> Result<(), String> {
+        match self {
+            Self::Hnsw(index) => index.check(batch),
+            Self::Flat(_) | Self::Inverted(_) => Ok(()),
+        }
+    }
+
     /// Bytes in use by rows and structure; heap data of the entries not included.
     pub(crate) fn bytes(&self) -> usize {
         match self {

@@ -178,6 +178,13 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         self.index.bytes() + self.ids.read().bytes()
     }
 
+    /// Checks what must hold of a graph.
+    #[cfg(any(test, fuzzing))]
+    #[doc(hidden)]
+    pub fn check_graph(&self) -> Result<(), String> {
+        self.index.check(&self.timeline.write())
+    }
+
     /// Applies a batch of changes in order: of several changes of one id the last one wins. Searches see the
     /// batch whole or not at all.
     ///

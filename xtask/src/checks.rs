@@ -127,19 +127,48 @@ fn has_aarch64_tools() -> bool {
             .all(|program| succeeds(command(program).arg("--version")))
 }
 
-/// AddressSanitizer over the tests of the unsafe modules. It needs a nightly compiler; without one the step is left out, aloud.
+/// AddressSanitizer over the tests of the unsafe modules.
 pub(crate) fn address_sanitizer() -> Result<()> {
+    sanitizer("address", "-Zsanitizer=address", &["distance", "flat", "hnsw", "store"])
+}
+
+/// ThreadSanitizer over the tests in which searches and changes meet. The standard library is not compiled with it: what
+/// is then reported although it is none is in the suppressions.
+pub(crate) fn thread_sanitizer() -> Result<()> {
+    let tests = ["searches_during_updates", "soak", "store", "--include-ignored"];
+    sanitizer("thread", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer", &tests)
+}
+
+/// Runs tests of the index under a sanitizer. It needs a nightly compiler; without one the step is left out, aloud.
+fn sanitizer(name: &str, flags: &str, tests: &[&str]) -> Result<()> {
     if !succeeds(command("rustc").args(["+nightly", "--version"])) {
         println!("    SKIPPED: no nightly compiler here (rustup toolchain install nightly)");
         return Ok(());
     }
     let host = capture(command("rustc").args(["+nightly", "--print", "host-tuple"]))?;
+    let suppressions = root().join("xtask/thread-sanitizer.txt");
     // The proxy that rustup installs: the `cargo` that runs this is that of one toolchain.
     run(command("cargo")
-        .args(["+nightly", "test", "--package", "vektonn-index", "--lib", "--target", host.trim()])
-        .args(["--", "distance", "flat", "store"])
-        .env("RUSTFLAGS", "-Zsanitizer=address")
+        .args(["+nightly", "test", "--package", "vektonn-index", "--lib", "--target", host.trim(), "--"])
+        .args(tests)
+        .env("RUSTFLAGS", flags)
+        .env("TSAN_OPTIONS", format!("suppressions={} halt_on_error=1", suppressions.display()))
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO")
-        .env("CARGO_TARGET_DIR", target_dir().join("address-sanitizer")))
+        .env("CARGO_TARGET_DIR", target_dir().join(format!("{name}-sanitizer"))))
+}
+
+/// How long `cargo xtask soak` runs.
+#[derive(clap::Args)]
+pub(crate) struct SoakArgs {
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+}
+
+/// Writers, deleters and searchers on one graph index for minutes, with full checks of the graph in between and in the end.
+pub(crate) fn soak(args: &SoakArgs) -> Result<()> {
+    run(cargo()
+        .args(["test", "--release", "--package", "vektonn-index", "--lib", "soak"])
+        .args(["--", "--ignored", "--nocapture"])
+        .env("VEKTONN_SOAK_MINUTES", args.minutes.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask test`, `crash`, `faults`, `demo`, `python`, `bench`, `kafka`.
+//! Developer commands: `cargo xtask test`, `crash`, `faults`, `soak`, `demo`, `python`, `bench`, `kafka`.
 
 mod bench;
 mod binary;
@@ -39,6 +39,8 @@ enum Command {
     Crash(crash::CrashArgs),
     /// Shows that nothing acknowledged is lost: failing disks, killed processes and brokers, stopped shards.
     Faults(faults::FaultsArgs),
+    /// Changes and searches a graph index from several threads for minutes, and checks that it is whole.
+    Soak(checks::SoakArgs),
     /// Runs the published Python client's scenarios against the server.
     Python(BinaryArgs),
     /// Runs the bundled demo from start to end and checks what it prints.
@@ -66,6 +68,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => steps::test(&args),
         Command::Crash(args) => crash::run(&args),
         Command::Faults(args) => faults::run(&args),
+        Command::Soak(args) => checks::soak(&args),
         Command::Python(args) => python::run(&args.path()?),
         Command::Demo(args) => demo::run(&args.path()?),
         Command::Bench(command) => bench::run(&command),

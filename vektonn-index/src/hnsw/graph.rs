@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use vektonn_core::HnswParams;
 
 use super::codes::Codes;
+use super::tree::Parents;
 use crate::distance::row_codes::{LINE, LINE_WORDS, Line, RowKernels, prefetch, zeroed_lines};
 use crate::store::chunks::Chunks;
 
@@ -18,6 +19,7 @@ pub(super) struct Graph {
     pub(super) ef_construction: usize,
     pub(super) codes: ArcSwap<Codes>,
     pub(super) links: Links,
+    pub(super) parents: Parents,
     /// Slots that some search may not see: dead, or not published yet.
     pub(super) hidden: Bits,
     /// Slots that died and may still be linked to.
@@ -29,6 +31,7 @@ pub(super) struct Graph {
 /// HNSW.
 #[derive(Default)]
 pub(super) struct EntryPoints {
+    /// The first one is the root of the tree.
     pub(super) slots: Vec<u32>,
     /// There were so many slots when they were chosen.
     end: u32,
@@ -41,6 +44,7 @@ impl Graph {
             ef_construction: params.ef_construction as usize,
             codes: ArcSwap::from_pointee(codes),
             links: Links::new(2 * params.m as usize),
+            parents: Parents::new(),
             hidden: Bits::new(),
             dead: Bits::new(),
             entry_points: ArcSwap::default(),
@@ -50,37 +54,50 @@ impl Graph {
     /// Makes room for a slot.
     pub(super) fn reserve(&self, slot: u32) {
         self.links.reserve(slot);
+        self.parents.reserve(slot);
         self.hidden.reserve(slot);
         self.dead.reserve(slot);
     }
 
     /// Whether a slot is a part of the graph and has not died.
-    pub(super) fn is_linked(&self, slot: u32) -> bool {
-        !self.dead.contains(slot) && self.links.of(slot).next().is_some()
+    fn is_linked(&self, slot: u32) -> bool {
+        !self.dead.contains(slot) && self.parents.of(slot).is_some()
     }
 
-    /// Chooses entry points again if the graph has become twice as large, or some of them must not be used any more; if
-    /// there are none, from the points of `group`.
-    pub(super) fn choose_entry_points(&self, group: &[u32], must_go: impl Fn(u32) -> bool) {
+    /// If there are no entry points yet, those of `group` are.
+    pub(super) fn begin_with(&self, group: &[u32]) {
+        if let ([root, ..], true) = (group, self.entry_points.load().slots.is_empty()) {
+            self.parents.set(*root, *root);
+            let slots = group.iter().copied().take(ENTRY_POINTS).collect();
+            self.entry_points.store(Arc::new(EntryPoints { slots, end: 0 }));
+        }
+    }
+
+    /// Chooses entry points again if the graph has become twice as large, or some of them must not be used any more.
+    pub(super) fn choose_entry_points(&self, must_go: impl Fn(u32) -> bool) {
         let end = self.codes.load().end();
         let old = self.entry_points.load();
-        if !old.slots.is_empty() && end / 2 < old.end && !old.slots.iter().any(|&slot| must_go(slot)) {
+        if end / 2 < old.end && !old.slots.iter().any(|&slot| must_go(slot)) {
             return;
         }
         let is_good = |slot: &u32| self.is_linked(*slot) && !must_go(*slot);
         let mut slots: Vec<u32> =
             spread(end, ENTRY_POINTS).filter_map(|slot| (slot..end).find(is_good)).collect();
+        slots.extend(old.slots.first().filter(|&&root| !must_go(root)));
+        let root = slots.pop();
+        slots.retain(|&slot| Some(slot) != root);
         slots.sort_unstable();
         slots.dedup();
-        if slots.is_empty() {
-            slots.extend(group.iter().take(ENTRY_POINTS));
+        if let Some(root) = root {
+            self.parents.set(root, root);
+            slots.insert(0, root);
         }
         self.entry_points.store(Arc::new(EntryPoints { slots, end }));
     }
 
     /// Bytes that each slot takes.
     pub(super) fn bytes_per_slot(&self, dimension: usize) -> usize {
-        self.links.lines_per_slot * LINE + self.codes.load().bytes_per_slot(dimension)
+        self.links.lines_per_slot * LINE + size_of::<u32>() + self.codes.load().bytes_per_slot(dimension)
     }
 }
 

@@ -26,7 +26,11 @@ const fn cut(degree: usize) -> usize {
 impl Graph {
     /// Links new points, whose codes are written, into the graph. Only for the writer.
     pub(super) fn link(&self, slots: &[u32]) {
+        if slots.is_empty() {
+            return;
+        }
         slots.chunks(GROUP).for_each(|group| self.link_group(group));
+        self.choose_entry_points(|_| false);
     }
 
     fn link_group(&self, group: &[u32]) {
@@ -48,29 +52,8 @@ impl Graph {
         } else {
             targets.par_iter().for_each(add)
         }
-        for (&slot, neighbors) in group.iter().zip(&neighbors) {
-            if !neighbors.iter().any(|&neighbor| self.links.of(neighbor).any(|link| link == slot)) {
-                self.link_to(slot, neighbors);
-            }
-        }
-        self.choose_entry_points(group, |_| false);
-    }
-
-    /// Makes one of the points link to `slot`: the first that has room, else one of them gives up one of its longer
-    /// links; which one is left to chance, so that it is not always the same. Returns who did.
-    pub(super) fn link_to(&self, slot: u32, from: &[u32]) -> Option<u32> {
-        if let Some(&with_room) = from.iter().find(|&&from| self.links.append(from, slot)) {
-            return Some(with_room);
-        }
-        let chance = (slot.wrapping_mul(0x9e37_79b9) >> 8) as usize;
-        let &giver = from.get(chance % from.len().max(1))?;
-        let mut links: Vec<u32> = self.links.of(giver).collect();
-        let half = links.len() / 2;
-        if let Some(link) = links.get_mut(half + chance % half.max(1)) {
-            *link = slot;
-        }
-        self.links.set(giver, &links);
-        Some(giver)
+        self.begin_with(group);
+        self.attach(group, &neighbors);
     }
 }
 
@@ -137,6 +120,7 @@ impl Task for AddLinks<'_> {
         }
         if neighbors.len() > graph.links.degree {
             select_among(graph, codes, kernel, target, &mut neighbors, cut(graph.links.degree));
+            graph.keep_children(target, &mut neighbors);
         }
         graph.links.set(target, &neighbors);
     }

@@ -10,18 +10,25 @@
 //!
 //! Searches walk the graph while the writer changes it: lists are atomics, codes are written before they are linked to,
 //! and a slot is used again only after nothing links to it (`delete.rs`) and every search that may have been there has
-//! ended. What a search sees is decided by its reader at the end; the graph may hold more.
+//! ended; `loom_tests.rs` checks that. What a search sees is decided by its reader at the end; the graph may hold more.
 
+#[cfg(any(test, fuzzing))]
+mod check;
 mod codes;
 mod delete;
 mod graph;
 mod insert;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod pool;
 mod quantizer;
 mod search;
 mod select;
 #[cfg(all(test, not(loom)))]
+mod soak;
+#[cfg(all(test, not(loom)))]
 mod tests;
+mod tree;
 mod visited;
 
 use std::sync::Arc;
@@ -43,8 +50,8 @@ use graph::Graph;
 use quantizer::{Quantizer, SAMPLE};
 use search::{ByDistance, ByInnerProduct, Scratch, Search};
 
-/// Fewer points are searched exactly: that takes some microseconds.
-const POINTS_MIN: usize = 4096;
+/// Fewer points are searched exactly: that takes some microseconds. A fuzzer shall not need so many.
+const POINTS_MIN: usize = if cfg!(fuzzing) { 64 } else { 4096 };
 /// With fewer slots for each candidate that is kept, or with more candidates, comparing all takes less time.
 const SLOTS_PER_EF: usize = 16;
 const EF_MAX: usize = 8192;
@@ -211,7 +218,6 @@ impl<T> HnswIndex<T> {
             }
         }
         graph.link(&linked);
-        graph.reach_all();
         graph
     }
 
@@ -219,6 +225,7 @@ impl<T> HnswIndex<T> {
     fn code(&self, graph: &Graph, codes: &Codes, slot: u32, row: &[f32]) -> f64 {
         graph.reserve(slot);
         graph.links.set(slot, &[]);
+        graph.parents.forget(slot);
         graph.dead.set(slot, false);
         codes.write(slot, row, self.factor(row))
     }
