@@ -29,6 +29,7 @@ fuzz_target!(|input: &[u8]| {
         m: u32::from(byte % 4) + 2,
         ef_construction: u32::from(byte / 4 % 16) + 1,
         ef_search: u32::from(byte / 64) + 1,
+        ..HnswParams::default()
     };
     let subject = Subject {
         graph: IndexStore::hnsw(metric, DIMENSION, params).expect("there is such an index"),

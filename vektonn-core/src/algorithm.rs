@@ -52,7 +52,7 @@ impl fmt::Display for VectorKind {
 /// |---|---|
 /// | `FaissIndex.L2`, `FaissIndex.IP` | `Hnsw_M`, `Hnsw_EfConstruction`, `Hnsw_EfSearch`: all three or none |
 /// | `SparnnIndex.Cosine`, `SparnnIndex.JaccardBinary` | none |
-/// | `Dense.L2`, `Dense.IP`, `Dense.Cosine` | the three `Hnsw_*`, or `Hnsw: true` for their defaults |
+/// | `Dense.L2`, `Dense.IP`, `Dense.Cosine` | the three `Hnsw_*`, or `Hnsw: true` for their defaults; with either `Memory: compact` |
 /// | `Sparse.IP`, `Sparse.Cosine`, `Sparse.JaccardBinary` | `Approximate: true` |
 ///
 /// Without parameters an algorithm is exact.
@@ -64,7 +64,8 @@ impl fmt::Display for VectorKind {
 /// let params = params.map(|(key, value)| (key.to_owned(), value.to_owned()));
 /// let algorithm = Algorithm::parse("FaissIndex.L2", &params)?;
 /// assert_eq!((algorithm.metric(), algorithm.vector_kind()), (Metric::L2, VectorKind::Dense));
-/// assert_eq!(algorithm.hnsw(), Some(HnswParams { m: 16, ef_construction: 200, ef_search: 100 }));
+/// let params = HnswParams { m: 16, ef_construction: 200, ef_search: 100, ..HnswParams::default() };
+/// assert_eq!(algorithm.hnsw(), Some(params));
 /// assert_eq!(algorithm.to_string(), "FaissIndex.L2(Hnsw_M=16, Hnsw_EfConstruction=200, Hnsw_EfSearch=100)");
 /// # Ok::<(), vektonn_core::AlgorithmError>(())
 /// ```
@@ -141,9 +142,10 @@ pub enum AlgorithmError {
 /// Parameters of the HNSW graph (Malkov and Yashunin, arXiv 1603.09320).
 ///
 /// ```
-/// use vektonn_core::HnswParams;
+/// use vektonn_core::{HnswParams, MemoryMode};
 ///
-/// assert_eq!(HnswParams::default(), HnswParams { m: 16, ef_construction: 200, ef_search: 100 });
+/// let memory = MemoryMode::Balanced;
+/// assert_eq!(HnswParams::default(), HnswParams { m: 16, ef_construction: 200, ef_search: 100, memory });
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HnswParams {
@@ -153,11 +155,28 @@ pub struct HnswParams {
     pub ef_construction: u32,
     /// Candidates kept while searching (`ef`).
     pub ef_search: u32,
+    /// Where the vectors are.
+    pub memory: MemoryMode,
+}
+
+/// Where a graph index keeps what.
+///
+/// ```
+/// assert_eq!(vektonn_core::MemoryMode::default(), vektonn_core::MemoryMode::Balanced);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryMode {
+    /// Vectors, codes and graph in memory.
+    #[default]
+    Balanced,
+    /// Codes and graph in memory, vectors in a file that is mapped into it: the system keeps there what is in use, as far
+    /// as memory is free. Searches read a few vectors each.
+    Compact,
 }
 
 impl Default for HnswParams {
     fn default() -> Self {
-        Self { m: 16, ef_construction: 200, ef_search: 100 }
+        Self { m: 16, ef_construction: 200, ef_search: 100, memory: MemoryMode::Balanced }
     }
 }
 
@@ -200,6 +219,7 @@ const HNSW_M: &str = "Hnsw_M";
 const HNSW_EF_CONSTRUCTION: &str = "Hnsw_EfConstruction";
 const HNSW_EF_SEARCH: &str = "Hnsw_EfSearch";
 const APPROXIMATE: &str = "Approximate";
+const MEMORY: &str = "Memory";
 
 /// A graph of one link per point has no logarithm to choose layers by; thousands of links are a mistake.
 const M: (std::ops::RangeInclusive<u32>, &str) = (2..=1_024, "a whole number from 2 to 1024");
@@ -214,7 +234,7 @@ impl Family {
         match self {
             Self::Faiss => &[HNSW_M, HNSW_EF_CONSTRUCTION, HNSW_EF_SEARCH],
             Self::Sparnn => &[],
-            Self::Dense => &[HNSW_M, HNSW_EF_CONSTRUCTION, HNSW_EF_SEARCH, HNSW],
+            Self::Dense => &[HNSW_M, HNSW_EF_CONSTRUCTION, HNSW_EF_SEARCH, HNSW, MEMORY],
             Self::Sparse => &[APPROXIMATE],
         }
     }
@@ -270,8 +290,13 @@ impl<'a> Parameters<'a> {
 
     fn hnsw(&self) -> Result<Option<HnswParams>, AlgorithmError> {
         let switch = self.flag(HNSW)?;
-        if self.params.iter().all(|(key, _)| key == HNSW || key == APPROXIMATE) {
-            return Ok((switch == Some(true)).then(HnswParams::default));
+        let memory = self.memory()?;
+        if self.params.iter().all(|(key, _)| [HNSW, APPROXIMATE, MEMORY].contains(&key.as_str())) {
+            if let (Some(_), Some(value), false) = (memory, self.get(MEMORY), switch == Some(true)) {
+                return Err(self.bad_value(MEMORY, "left out of an exact index", value));
+            }
+            let memory = memory.unwrap_or_default();
+            return Ok((switch == Some(true)).then(|| HnswParams { memory, ..HnswParams::default() }));
         }
         if switch == Some(false) {
             return Err(AlgorithmError::Contradiction { algorithm: self.algorithm });
@@ -280,7 +305,17 @@ impl<'a> Parameters<'a> {
             m: self.number(HNSW_M, M)?,
             ef_construction: self.number(HNSW_EF_CONSTRUCTION, EF)?,
             ef_search: self.number(HNSW_EF_SEARCH, EF)?,
+            memory: memory.unwrap_or_default(),
         }))
+    }
+
+    fn memory(&self) -> Result<Option<MemoryMode>, AlgorithmError> {
+        let mode = |value: &str| match value {
+            "balanced" => Ok(MemoryMode::Balanced),
+            "compact" => Ok(MemoryMode::Compact),
+            _ => Err(self.bad_value(MEMORY, "balanced or compact", value)),
+        };
+        self.get(MEMORY).map(mode).transpose()
     }
 }
 
@@ -379,6 +414,12 @@ mod tests {
     fn own_algorithms_have_switches() {
         assert_eq!(parse("Dense.L2", &[("Hnsw", "true")]).unwrap().hnsw(), Some(HnswParams::default()));
         assert_eq!(parse("Dense.L2", &[("Hnsw", "False")]).unwrap().hnsw(), None);
+        let memory = |value| parse("Dense.L2", &[("Hnsw", "true"), ("Memory", value)]);
+        assert_eq!(memory("compact").unwrap().hnsw().unwrap().memory, MemoryMode::Compact);
+        assert_eq!(memory("balanced").unwrap().hnsw(), Some(HnswParams::default()));
+        assert!(memory("none").unwrap_err().to_string().contains("must be balanced or compact, got 'none'"));
+        let exact = parse("Dense.L2", &[("Memory", "compact")]).unwrap_err();
+        assert!(exact.to_string().contains("must be left out of an exact index"), "{exact}");
         assert!(parse("Sparse.IP", &[("Approximate", "true")]).unwrap().is_approximate());
         assert!(!parse("Sparse.IP", &[("Approximate", "false")]).unwrap().is_approximate());
     }

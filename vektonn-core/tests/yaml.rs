@@ -176,7 +176,7 @@ fn an_index_is_read() {
     let meta = index(INDEX).unwrap();
     assert_eq!(meta.id(), &IndexId::new("Samples", "1"));
     assert_eq!(meta.data_source().id(), &id());
-    assert_eq!(meta.algorithm().hnsw(), Some(HnswParams { m: 16, ef_construction: 200, ef_search: 100 }));
+    assert_eq!(meta.algorithm().hnsw(), Some(HnswParams::default()));
     let printed = meta.algorithm().to_string();
     assert_eq!(printed, "FaissIndex.L2(Hnsw_M=16, Hnsw_EfConstruction=200, Hnsw_EfSearch=100)");
     assert_eq!(meta.index_id_keys(), ["Id", "ShardId"]);

@@ -81,7 +81,8 @@ fn distance(metric: Metric, a: Coordinates, b: Coordinates) -> f32 {
 impl Checked {
     fn new(kind: Kind, set: InstructionSet) -> Self {
         let timeline = Arc::new(Timeline::new());
-        let store = IndexStore::on_timeline(kind.spec, DenseKernels::new(set), timeline);
+        let directory = std::env::temp_dir().into();
+        let store = IndexStore::on_timeline(kind.spec, DenseKernels::new(set), timeline, &directory);
         let mut checked = Self { kind, store, model: BTreeMap::new(), trace: Vec::new() };
         let first = 1_000_000;
         for points in (first..first + kind.points as u32).collect::<Vec<_>>().chunks(500) {

@@ -1,6 +1,7 @@
 //! The one enum of all indexes. Loops inside an index are generic; the choice between them is made here, once per
 //! search.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
@@ -111,13 +112,24 @@ pub(crate) enum VectorIndex<T> {
 }
 
 impl<T> VectorIndex<T> {
-    pub(crate) fn new(spec: IndexSpec, kernels: DenseKernels, timeline: Arc<Timeline>) -> Self {
+    /// Vectors may be in files of the directory.
+    pub(crate) fn new(
+        spec: IndexSpec,
+        kernels: DenseKernels,
+        timeline: Arc<Timeline>,
+        directory: &Arc<Path>,
+    ) -> Self {
         match spec.kind {
             VectorKind::Dense => match spec.hnsw {
                 None => Self::Flat(FlatIndex::new(spec.metric, spec.dimension, kernels, timeline)),
-                Some(params) => {
-                    Self::Hnsw(HnswIndex::new(spec.metric, spec.dimension, params, kernels, timeline))
-                }
+                Some(params) => Self::Hnsw(HnswIndex::new(
+                    spec.metric,
+                    spec.dimension,
+                    params,
+                    kernels,
+                    timeline,
+                    directory,
+                )),
             },
             VectorKind::Sparse => {
                 let instruction_set = kernels.instruction_set();
@@ -184,7 +196,18 @@ impl<T> VectorIndex<T> {
         }
     }
 
-    /// Bytes in use by rows and structure; heap data of the entries not included.
+    /// Bytes of files in use by rows.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        match self {
+            Self::Hnsw(index) => {
+                let slots = index.rows().slots();
+                slots.capacity() * slots.mapped_bytes_per_slot()
+            }
+            Self::Flat(_) | Self::Inverted(_) => 0,
+        }
+    }
+
+    /// Bytes of memory in use by rows and structure; heap data of the entries not included.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Flat(index) => index.bytes(),

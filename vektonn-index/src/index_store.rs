@@ -1,6 +1,7 @@
 //! Your ids and payloads on top of an index.
 
 use std::hash::Hash;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -96,10 +97,12 @@ pub enum ApplyError {
         source: VectorError,
     },
     /// The index can hold no more points; the changes before this one were applied.
-    #[error("change {position}: an index holds at most {} points", u32::MAX)]
+    #[error("change {position}: {source}")]
     Full {
         /// Which change of the batch, from 0.
         position: usize,
+        /// What there is no room in.
+        source: IndexFull,
     },
 }
 
@@ -144,17 +147,44 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Self::new(IndexSpec { kind: VectorKind::Sparse, metric, dimension, hnsw: None, approximate: false })
     }
 
-    /// An empty store.
+    /// An empty store. If its vectors are to be in files ([`MemoryMode::Compact`](crate::MemoryMode)), those are in the
+    /// system's directory for temporary ones.
     ///
     /// # Errors
     /// [`SpecError`].
     pub fn new(spec: IndexSpec) -> Result<Self, SpecError> {
-        Ok(Self::on_timeline(spec, spec.kernels()?, Arc::new(Timeline::new())))
+        Self::new_in(spec, &std::env::temp_dir())
+    }
+
+    /// An empty store. If its vectors are to be in files ([`MemoryMode::Compact`](crate::MemoryMode)), those are in the
+    /// directory, without names, as long as the store exists. They are twice as large as all vectors, at most.
+    ///
+    /// ```
+    /// use vektonn_index::{HnswParams, IndexSpec, IndexStore, MemoryMode, Metric, StoreChange, VectorKind};
+    ///
+    /// let hnsw = Some(HnswParams { memory: MemoryMode::Compact, ..HnswParams::default() });
+    /// let (kind, metric) = (VectorKind::Dense, Metric::L2);
+    /// let spec = IndexSpec { kind, metric, dimension: 2, hnsw, approximate: false };
+    /// let store = IndexStore::new_in(spec, &std::env::temp_dir())?;
+    /// store.apply([StoreChange::upsert("origin", [0.0, 0.0].try_into()?, ())])?;
+    /// assert_eq!(store.mapped_bytes(), 2 * size_of::<f32>());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`SpecError`].
+    pub fn new_in(spec: IndexSpec, directory: &Path) -> Result<Self, SpecError> {
+        Ok(Self::on_timeline(spec, spec.kernels()?, Arc::new(Timeline::new()), &directory.into()))
     }
 
     /// An empty store that shares its batches with other stores.
-    pub(crate) fn on_timeline(spec: IndexSpec, kernels: DenseKernels, timeline: Arc<Timeline>) -> Self {
-        let index = VectorIndex::new(spec, kernels, Arc::clone(&timeline));
+    pub(crate) fn on_timeline(
+        spec: IndexSpec,
+        kernels: DenseKernels,
+        timeline: Arc<Timeline>,
+        directory: &Arc<Path>,
+    ) -> Self {
+        let index = VectorIndex::new(spec, kernels, Arc::clone(&timeline), directory);
         Self { spec, index, timeline, ids: RwLock::default(), len: AtomicUsize::new(0) }
     }
 
@@ -173,9 +203,14 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         self.len() == 0
     }
 
-    /// Bytes in use, heap data inside of ids and payloads not included.
+    /// Bytes of memory in use, heap data inside of ids and payloads not included.
     pub fn bytes(&self) -> usize {
         self.index.bytes() + self.ids.read().bytes()
+    }
+
+    /// Bytes in files that are mapped into memory. The system keeps in memory what is in use of them.
+    pub fn mapped_bytes(&self) -> usize {
+        self.index.mapped_bytes()
     }
 
     /// Checks what must hold of a graph.
@@ -204,7 +239,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         // Held until the batch is published, so that `get` never finds a slot that is not visible yet.
         let mut ids = self.ids.write();
         let applied = changes.into_iter().enumerate().try_for_each(|(position, change)| {
-            self.apply_one(&batch, &mut ids, change).map_err(|IndexFull| ApplyError::Full { position })
+            self.apply_one(&batch, &mut ids, change).map_err(|source| ApplyError::Full { position, source })
         });
         self.index.finish(&batch);
         drop(batch);

@@ -54,6 +54,6 @@ pub use options::{SearchError, SearchOptions};
 pub use query::Query;
 pub use store::slots::IndexFull;
 pub use vektonn_core::{
-    DenseVector, HnswParams, Metric, SparseVector, StoredVector, VectorError, VectorKind,
+    DenseVector, HnswParams, MemoryMode, Metric, SparseVector, StoredVector, VectorError, VectorKind,
 };
 pub use view::{Hit, View};

@@ -67,7 +67,7 @@ impl System {
         let options = ServeOptions {
             config: self.directory.path().to_owned(),
             role,
-            source: SourceOptions::Open(Arc::clone(&self.source)),
+            source: SourceOptions::Open { source: Arc::clone(&self.source), vectors: None },
             address: ("127.0.0.1".to_owned(), 0),
             limits: Limits::default(),
         };

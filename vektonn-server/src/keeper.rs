@@ -2,6 +2,7 @@
 //! beside the old ones and swapped when ready, and indices that are gone are stopped.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
@@ -44,6 +45,8 @@ struct Keeping {
     files: CatalogFiles,
     holding: Holding,
     source: Arc<dyn DataSource>,
+    /// Where vectors may be in files.
+    vectors: PathBuf,
     catalog: Catalog,
     served: Arc<ArcSwap<Served>>,
     /// Replaced or gone, but perhaps still searched.
@@ -51,17 +54,29 @@ struct Keeping {
 }
 
 impl Keeper {
-    /// Opens everything the directory describes.
+    /// Opens everything the directory describes; vectors of compact indices are kept in files in `vectors`.
     ///
     /// # Errors
     /// What is wrong with the directory.
-    pub(crate) fn open(files: CatalogFiles, holding: Holding, source: Arc<dyn DataSource>) -> Result<Self> {
+    pub(crate) fn open(
+        files: CatalogFiles,
+        holding: Holding,
+        source: Arc<dyn DataSource>,
+        vectors: PathBuf,
+    ) -> Result<Self> {
         let catalog = files.load()?;
         holding.check(&catalog)?;
         let served = Arc::new(ArcSwap::default());
         let (catalog_before, retired) = (Catalog::default(), Vec::new());
-        let mut keeping =
-            Keeping { files, holding, source, catalog: catalog_before, served: Arc::clone(&served), retired };
+        let mut keeping = Keeping {
+            files,
+            holding,
+            source,
+            vectors,
+            catalog: catalog_before,
+            served: Arc::clone(&served),
+            retired,
+        };
         keeping.follow(catalog, &[]);
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
@@ -213,7 +228,7 @@ impl Keeping {
             let remote = RemoteShard::new(client.clone(), meta.id().clone(), shard_id, endpoints);
             return Some(ServedShard::Remote(Arc::new(remote)));
         }
-        match Shard::new(Arc::clone(meta), shard_id) {
+        match Shard::new_in(Arc::clone(meta), shard_id, &self.vectors) {
             Ok(shard) => {
                 let follower = ShardFollower::start(Arc::new(shard), Arc::clone(&self.source));
                 Some(ServedShard::Local(Arc::new(follower)))

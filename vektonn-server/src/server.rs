@@ -42,8 +42,9 @@ pub(crate) struct ServeOptions {
 pub(crate) enum SourceOptions {
     /// In a directory of this machine.
     Directory(PathBuf),
-    /// In an opened data source.
-    Open(Arc<dyn DataSource>),
+    /// In an opened data source. Vectors of compact indices are kept in files of the directory, or where the system keeps
+    /// temporary ones.
+    Open { source: Arc<dyn DataSource>, vectors: Option<PathBuf> },
 }
 
 /// A server that answers until it is shut down.
@@ -115,11 +116,11 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
     let files = CatalogFiles { base: find_config(&config)?, with_topology: matches!(role, Role::Api) };
     // Before the data source is opened: what is wrong with the files should not wait for that.
     files.load()?;
-    let source = match source {
+    let (source, vectors): (Arc<dyn DataSource>, _) = match source {
         SourceOptions::Directory(data) => {
-            Arc::new(EmbeddedDataSource::open(&data, EmbeddedOptions::default())?)
+            (Arc::new(EmbeddedDataSource::open(&data, EmbeddedOptions::default())?), data)
         }
-        SourceOptions::Open(source) => source,
+        SourceOptions::Open { source, vectors } => (source, vectors.unwrap_or_else(std::env::temp_dir)),
     };
     let holding = match &role {
         Role::Whole => Holding::Everything,
@@ -128,7 +129,7 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
             Holding::OneShard { index: index.clone(), shard_id: shard_id.clone() }
         }
     };
-    let keeper = Keeper::open(files, holding, Arc::clone(&source))?;
+    let keeper = Keeper::open(files, holding, Arc::clone(&source), vectors)?;
     let app = App::new(Arc::clone(keeper.served()), source, limits)?;
     let app = Arc::new(app);
     Ok((router(Arc::clone(&app), &role), app, keeper))

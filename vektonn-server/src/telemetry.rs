@@ -46,6 +46,7 @@ const HTTP_SECONDS: &str = "vektonn_http_request_seconds";
 const SEARCH_SECONDS: &str = "vektonn_search_seconds";
 const POINTS: &str = "vektonn_shard_points";
 const BYTES: &str = "vektonn_shard_bytes";
+const MAPPED_BYTES: &str = "vektonn_shard_mapped_bytes";
 const SPLIT_POINTS: &str = "vektonn_split_points";
 const SPLIT_BYTES: &str = "vektonn_split_bytes";
 const READY: &str = "vektonn_shard_ready";
@@ -80,6 +81,7 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
     );
     describe_gauge!(POINTS, "Live points of a shard");
     describe_gauge!(BYTES, "Bytes of memory a shard uses");
+    describe_gauge!(MAPPED_BYTES, "Bytes of a shard in files that are mapped into memory");
     describe_gauge!(SPLIT_POINTS, "Live points of a split");
     describe_gauge!(SPLIT_BYTES, "Bytes of memory a split uses");
     describe_gauge!(READY, "Whether a shard is ready");
@@ -113,6 +115,7 @@ fn measure(follower: &ShardFollower) {
     let stats = follower.shard().stats();
     gauge!(POINTS, &labels).set(stats.points as f64);
     gauge!(BYTES, &labels).set(stats.bytes as f64);
+    gauge!(MAPPED_BYTES, &labels).set(stats.mapped_bytes as f64);
     gauge!(READY, &labels).set(if follower.state() == ShardState::Ready { 1.0 } else { 0.0 });
     let [index, version, shard] = labels.clone();
     for split in stats.splits {

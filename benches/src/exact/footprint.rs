@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use vektonn_index::{HnswParams, IndexStore, Metric};
+use vektonn_index::{HnswParams, IndexStore, MemoryMode, Metric};
 
 use super::peers::FAISS;
 use super::{MEMORY_AT_MOST, Setup, goal, metric, short};
@@ -33,6 +33,9 @@ pub(crate) struct FootprintArgs {
     /// A graph with default parameters.
     #[arg(long)]
     hnsw: bool,
+    /// The graph's vectors are in a mapped file.
+    #[arg(long, requires = "hnsw")]
+    compact: bool,
 }
 
 /// Memory in bytes, and time.
@@ -44,6 +47,8 @@ pub(crate) struct Footprint {
     pub(crate) claimed: f64,
     /// Growth of the process, without files.
     pub(crate) built: Built,
+    /// Growth by pages of files.
+    pub(crate) mapped: f64,
 }
 
 /// Prints a [`Footprint`] as JSON.
@@ -54,9 +59,10 @@ pub(crate) fn build(args: &FootprintArgs) -> Result<()> {
     file.read_exact(&mut header)?;
     let ([rows, dimension], []) = header.as_chunks::<4>() else { unreachable!("8 bytes are two numbers") };
     let [rows, dimension] = [rows, dimension].map(|&number| u32::from_le_bytes(number) as usize);
-    let before = status_bytes("RssAnon")?;
+    let (before, mapped_before) = (status_bytes("RssAnon")?, file_bytes()?);
     let store = if args.hnsw {
-        IndexStore::<u32>::hnsw(args.metric, dimension, HnswParams::default())?
+        let memory = if args.compact { MemoryMode::Compact } else { MemoryMode::Balanced };
+        IndexStore::<u32>::hnsw(args.metric, dimension, HnswParams { memory, ..HnswParams::default() })?
     } else {
         IndexStore::<u32>::dense(args.metric, dimension)?
     };
@@ -80,6 +86,7 @@ pub(crate) fn build(args: &FootprintArgs) -> Result<()> {
             bytes: status_bytes("RssAnon")? - before,
             peak_bytes: status_bytes("VmHWM")? - before,
         },
+        mapped: file_bytes()? - mapped_before,
     };
     println!("{}", serde_json::to_string(&footprint)?);
     Ok(())
@@ -94,7 +101,7 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
         let set = DenseSet::load(name, setup.folders)?;
         let mut worst = 0.0;
         for metric in metrics {
-            let footprint = of_child(&set, metric, false)?;
+            let footprint = of_child(&set, metric, Kind::Exact)?;
             worst = f64::max(worst, footprint.built.bytes / footprint.raw);
             let faiss = setup.peers.start(&FAISS, &set, metric).map(|(_, built)| built);
             rows.push(row(&set, metric, &footprint, faiss.ok()));
@@ -128,7 +135,7 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
 
 fn row(set: &DenseSet, metric: Metric, footprint: &Footprint, faiss: Option<Built>) -> [String; 10] {
     let mb = |bytes: f64| format!("{:.1}", bytes / MB);
-    let Footprint { raw, claimed, built: Built { bytes: resident, peak_bytes: peak, cpu_s, .. } } =
+    let Footprint { raw, claimed, built: Built { bytes: resident, peak_bytes: peak, cpu_s, .. }, .. } =
         *footprint;
     let of_faiss = |text: &dyn Fn(Built) -> String| faiss.map_or_else(|| "not measured".to_owned(), text);
     [
@@ -145,17 +152,34 @@ fn row(set: &DenseSet, metric: Metric, footprint: &Footprint, faiss: Option<Buil
     ]
 }
 
-/// Of an index of a set, exact or a graph, in another process.
-pub(crate) fn of_child(set: &DenseSet, metric: Metric, hnsw: bool) -> Result<Footprint> {
+/// What index to build.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Exact,
+    Graph(MemoryMode),
+}
+
+/// Of an index of a set, in another process.
+pub(crate) fn of_child(set: &DenseSet, metric: Metric, kind: Kind) -> Result<Footprint> {
+    let flags: &[&str] = match kind {
+        Kind::Exact => &[],
+        Kind::Graph(MemoryMode::Balanced) => &["--hnsw"],
+        Kind::Graph(MemoryMode::Compact) => &["--hnsw", "--compact"],
+    };
     let output = Command::new(std::env::current_exe()?)
         .args(["footprint", "--metric", short(metric), "--base"])
         .arg(&set.base_file)
-        .args(hnsw.then_some("--hnsw"))
+        .args(flags)
         .stdin(Stdio::null())
         .output()
         .context("cannot start another process")?;
     ensure!(output.status.success(), "footprint: {}", String::from_utf8_lossy(&output.stderr));
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// Bytes of files that are in this process's memory, those in shared memory included.
+fn file_bytes() -> Result<f64> {
+    Ok(status_bytes("RssFile")? + status_bytes("RssShmem")?)
 }
 
 /// A number of kB in /proc/self/status, in bytes.

@@ -16,7 +16,7 @@ use anyhow::{Result, bail, ensure};
 use vektonn_index::Metric;
 
 pub(crate) use self::footprint::{
-    Footprint, FootprintArgs, build, of_child as footprint_of_child, status_bytes,
+    Footprint, FootprintArgs, Kind as FootprintKind, build, of_child as footprint_of_child, status_bytes,
 };
 use self::peers::Peers;
 use self::sets::Sets;

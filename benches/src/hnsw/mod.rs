@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use vektonn_index::{HnswParams, Metric};
+use vektonn_index::{HnswParams, MemoryMode, Metric};
 
 use crate::datasets::{DenseSet, Folders};
 use crate::peers::Environment;
@@ -21,7 +21,8 @@ use crate::{affinity, machine};
 
 const K: usize = 10;
 /// Of everybody's graph that has parameters of these names.
-const PARAMS: HnswParams = HnswParams { m: 16, ef_construction: 200, ef_search: 100 };
+const PARAMS: HnswParams =
+    HnswParams { m: 16, ef_construction: 200, ef_search: 100, memory: MemoryMode::Balanced };
 
 /// What to measure, and how thoroughly.
 #[derive(clap::Args)]

@@ -13,6 +13,7 @@ mod scan;
 mod tests;
 
 use std::ops::{Range, RangeInclusive};
+use std::path::Path;
 use std::sync::Arc;
 
 use vektonn_core::Metric;
@@ -75,14 +76,16 @@ impl<T> FlatIndex<T> {
         Self::with_rows_min(metric, dimension, kernels, timeline, CODED_ROWS_MIN)
     }
 
-    /// Every search compares all rows.
+    /// Every search compares all rows, which are in files of a directory if there is one.
     pub(crate) fn without_codes(
         metric: Metric,
         dimension: usize,
         kernels: DenseKernels,
         timeline: Arc<Timeline>,
+        directory: Option<Arc<Path>>,
     ) -> Self {
-        Self::with_rows_min(metric, dimension, kernels, timeline, usize::MAX)
+        let slots = Slots::with_rows_in(timeline, dimension, directory);
+        Self::with_slots(metric, dimension, kernels, slots, usize::MAX)
     }
 
     /// Codes only for so many rows and more.
@@ -93,13 +96,23 @@ impl<T> FlatIndex<T> {
         timeline: Arc<Timeline>,
         rows_min: usize,
     ) -> Self {
+        Self::with_slots(metric, dimension, kernels, Slots::new(timeline, dimension), rows_min)
+    }
+
+    fn with_slots(
+        metric: Metric,
+        dimension: usize,
+        kernels: DenseKernels,
+        slots: Slots<T, f32>,
+        rows_min: usize,
+    ) -> Self {
         let code_kernels = CodeKernels::new(kernels.instruction_set());
         Self {
             metric,
             dimension,
             kernels,
             code_kernels,
-            slots: Slots::new(timeline, dimension),
+            slots,
             plane: CodePlane::new(code_kernels, Space::of(metric), dimension, rows_min),
             norms: Chunks::new(1),
         }

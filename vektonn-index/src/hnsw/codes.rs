@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::quantizer::Quantizer;
 use crate::distance;
-use crate::distance::row_codes::{LINE, Line, RowKernel, write_codes, zeroed_lines};
+use crate::distance::row_codes::{LINE, Line, RowKernel, write_codes};
 use crate::store::chunks::Chunks;
 
 /// Beyond this, scores would not fit 31 bits.
@@ -67,10 +67,10 @@ impl Codes {
     pub(super) fn write(&self, slot: u32, row: &[f32], factor: f64) -> f64 {
         let mut codes = vec![0; row.len()];
         let error = self.quantizer.encode(row, factor, &mut codes);
-        self.rows.reserve(slot, zeroed_lines);
+        self.rows.reserve_zeroed(slot);
         write_codes(&codes, self.row(slot));
         if let Some(lifts) = &self.lifts {
-            lifts.values.reserve(slot, |n| (0..n).map(|_| AtomicU32::new(0)).collect());
+            lifts.values.reserve_zeroed(slot);
             let norm = distance::norm(row);
             let lift = (lifts.norm_max * lifts.norm_max - norm * norm).max(0.0).sqrt();
             let lift = (lift * self.quantizer.inverse_step()).min(LIFT_MAX) as u32;

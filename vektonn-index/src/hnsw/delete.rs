@@ -69,6 +69,12 @@ impl Upkeep {
         self.dying.push_back((epoch, slot));
     }
 
+    /// All the dead, once there is no graph any more.
+    pub(super) fn into_dead(self) -> impl Iterator<Item = u32> {
+        let condemned = self.sweep.into_iter().flat_map(|sweep| sweep.condemned);
+        self.dying.into_iter().map(|(_, slot)| slot).chain(condemned)
+    }
+
     /// The dead that may still be linked to.
     #[cfg(any(test, fuzzing))]
     pub(super) fn linked_dead(&self) -> impl Iterator<Item = u32> {

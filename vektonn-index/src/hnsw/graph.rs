@@ -8,7 +8,7 @@ use vektonn_core::HnswParams;
 
 use super::codes::Codes;
 use super::tree::Parents;
-use crate::distance::row_codes::{LINE, LINE_WORDS, Line, RowKernels, prefetch, zeroed_lines};
+use crate::distance::row_codes::{LINE, LINE_WORDS, Line, RowKernels, prefetch};
 use crate::store::chunks::Chunks;
 
 const ENTRY_POINTS: usize = 64;
@@ -128,7 +128,7 @@ impl Links {
 
     /// Makes room for `slot`, without links.
     pub(super) fn reserve(&self, slot: u32) {
-        self.chunks.reserve(slot, zeroed_lines);
+        self.chunks.reserve_zeroed(slot);
     }
 
     /// Where the neighbours of a slot stand, see [`neighbor`](Self::neighbor).

@@ -81,7 +81,7 @@ impl Task for FindNeighbors<'_> {
             kernel,
             scorer,
             graph.ef_construction,
-            &|slot| !graph.dead.contains(slot),
+            (&|slot| !graph.dead.contains(slot), &|| false),
             &mut scratch,
         );
         let pool = &mut scratch.pool;

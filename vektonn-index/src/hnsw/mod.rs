@@ -31,11 +31,12 @@ mod tests;
 mod tree;
 mod visited;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use vektonn_core::{HnswParams, Metric};
+use vektonn_core::{HnswParams, MemoryMode, Metric};
 
 use crate::collector::Collector;
 use crate::distance::row_codes::{LINE, Line, RowKernels, write_codes};
@@ -50,8 +51,14 @@ use graph::Graph;
 use quantizer::{Quantizer, SAMPLE};
 use search::{ByDistance, ByInnerProduct, Scratch, Search};
 
-/// Fewer points are searched exactly: that takes some microseconds. A fuzzer shall not need so many.
+/// With so many points a graph is begun; fewer are searched exactly: that takes some microseconds. A fuzzer shall not need so
+/// many.
 const POINTS_MIN: usize = if cfg!(fuzzing) { 64 } else { 4096 };
+/// A graph of fewer points than this part is given up. Not the same number, so that none is built again and again.
+const PART_KEPT: usize = 2;
+/// Old points that are linked with every change while a graph is being built: no batch waits for all of them, and searches
+/// are exact for a third more points.
+const LINKED_PER_CHANGE: usize = 4;
 /// With fewer slots for each candidate that is kept, or with more candidates, comparing all takes less time.
 const SLOTS_PER_EF: usize = 16;
 const EF_MAX: usize = 8192;
@@ -76,7 +83,7 @@ pub(crate) struct HnswIndex<T> {
 /// A graph that holds all points that a reader of batch `since` or later sees.
 struct Built {
     since: u64,
-    graph: Graph,
+    graph: Arc<Graph>,
 }
 
 /// What happened in the batch that is being made, and what only writers know.
@@ -88,6 +95,8 @@ struct Writer {
     /// Born in the last batch, and hidden from those that began before.
     fresh: Vec<u32>,
     upkeep: Upkeep,
+    /// A graph that does not hold all points yet: it has those in slots below.
+    unfinished: Option<(Arc<Graph>, u32)>,
     /// What coding new points has lost, and how many they are.
     lost: f64,
     coded: usize,
@@ -100,26 +109,28 @@ impl<T> HnswIndex<T> {
         params: HnswParams,
         kernels: DenseKernels,
         timeline: Arc<Timeline>,
+        directory: &Arc<Path>,
     ) -> Self {
-        Self::with_points_min(metric, dimension, params, kernels, timeline, POINTS_MIN)
+        Self::with_points_min(metric, dimension, params, kernels, timeline, (directory, POINTS_MIN))
     }
 
-    /// A graph only for so many points and more.
+    /// A graph only for so many points and more. Vectors may be in files of the directory.
     fn with_points_min(
         metric: Metric,
         dimension: usize,
         params: HnswParams,
         kernels: DenseKernels,
         timeline: Arc<Timeline>,
-        points_min: usize,
+        (directory, points_min): (&Arc<Path>, usize),
     ) -> Self {
+        let directory = (params.memory == MemoryMode::Compact).then(|| Arc::clone(directory));
         Self {
             params,
             metric,
             dimension,
             row_kernels: RowKernels::new(kernels.instruction_set()),
             points_min: if dimension <= DIMENSION_MAX { points_min } else { usize::MAX },
-            rows: FlatIndex::without_codes(metric, dimension, kernels, timeline),
+            rows: FlatIndex::without_codes(metric, dimension, kernels, timeline, directory),
             built: ArcSwapOption::empty(),
             writer: Mutex::default(),
         }
@@ -149,67 +160,76 @@ impl<T> HnswIndex<T> {
     /// Brings the graph in step with what the batch has done, before it is published.
     pub(crate) fn finish(&self, batch: &Batch<'_>) {
         let writer = &mut *self.writer.lock();
-        let mut born = std::mem::take(&mut writer.born);
-        let killed = std::mem::take(&mut writer.killed);
-        let slots = self.rows.slots();
-        let Some(built) = self.built.load_full() else {
-            killed.iter().for_each(|&slot| slots.bury(batch, slot));
-            if writer.live >= self.points_min {
-                let graph = self.build(batch);
-                self.built.store(Some(Arc::new(Built { since: batch.number(), graph })));
-            }
-            return;
-        };
-        let graph = &built.graph;
+        let (mut born, killed) = (std::mem::take(&mut writer.born), std::mem::take(&mut writer.killed));
         let changes = born.len() + killed.len();
+        let built = self.built.load_full();
+        let graph = match (&built, &writer.unfinished) {
+            (Some(built), _) => Arc::clone(&built.graph),
+            (None, Some((graph, _))) => Arc::clone(graph),
+            (None, None) if writer.live < self.points_min => {
+                killed.iter().for_each(|&slot| self.rows.slots().bury(batch, slot));
+                return;
+            }
+            (None, None) => {
+                // Whatever was alive before this batch is linked from the first slot on.
+                let graph = Arc::new(Graph::new(self.params, self.row_kernels, self.new_codes(batch)));
+                writer.unfinished = Some((Arc::clone(&graph), 0));
+                graph
+            }
+        };
+        born.sort_unstable();
+        self.take_out(&graph, batch, writer, (&born, &killed));
+        if let Some((_, next)) = &writer.unfinished {
+            born.retain(|slot| slot < next);
+        }
+        self.link(&graph, batch, writer, &born);
+        let unlinked = writer.upkeep.advance(&graph, changes, |epoch| batch.is_free(epoch));
+        unlinked.into_iter().for_each(|slot| self.rows.slots().bury(batch, slot));
+        if writer.unfinished.is_some() {
+            self.build_on(&graph, batch, writer, changes);
+        } else if writer.live < self.points_min / PART_KEPT {
+            self.give_up(batch, writer);
+        } else {
+            self.watch_drift(&graph, batch, writer);
+        }
+    }
+
+    /// Takes what was killed out of the graph.
+    fn take_out(
+        &self,
+        graph: &Graph,
+        batch: &Batch<'_>,
+        writer: &mut Writer,
+        (born, killed): (&[u32], &[u32]),
+    ) {
         for slot in writer.fresh.drain(..) {
             graph.hidden.set(slot, graph.dead.contains(slot));
         }
-        born.sort_unstable();
-        for slot in killed {
+        let next = writer.unfinished.as_ref().map_or(u32::MAX, |&(_, next)| next);
+        for &slot in killed {
             graph.reserve(slot);
             graph.remove(slot);
             // What was born and killed in one batch was never linked.
-            if born.binary_search(&slot).is_ok() {
-                slots.bury(batch, slot);
+            if born.binary_search(&slot).is_ok() || slot >= next {
+                self.rows.slots().bury(batch, slot);
             } else {
                 writer.upkeep.died(batch.epoch(), slot);
             }
         }
-        let view = slots.writer_view(batch);
-        let codes = graph.codes.load_full();
-        for &slot in &born {
-            if let Some(row) = view.row(slot) {
-                writer.lost += self.code(graph, &codes, slot, row);
-                graph.hidden.set(slot, true);
-                writer.coded += 1;
-                writer.fresh.push(slot);
-            }
-        }
-        graph.link(&writer.fresh);
-        let unlinked = writer.upkeep.advance(graph, changes, |epoch| batch.is_free(epoch));
-        unlinked.into_iter().for_each(|slot| slots.bury(batch, slot));
-        if writer.coded >= (writer.live / 8).max(DRIFT_POINTS_MIN) {
-            let lost = writer.lost / writer.coded as f64;
-            (writer.lost, writer.coded) = (0.0, 0);
-            if lost > graph.codes.load().quantizer.error * DRIFT {
-                self.code_anew(graph, batch, lost);
-            }
-        }
     }
 
-    /// A graph of all live points.
-    fn build(&self, batch: &Batch<'_>) -> Graph {
+    /// Links the live ones of these slots. They are hidden until the next batch.
+    fn link(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer, slots: &[u32]) {
         let view = self.rows.slots().writer_view(batch);
-        let codes = self.new_codes(batch);
-        let graph = Graph::new(self.params, self.row_kernels, codes);
         let codes = graph.codes.load_full();
-        let mut linked = Vec::new();
-        for slot in 0..view.end() {
+        let before = writer.fresh.len();
+        for &slot in slots {
             match view.row(slot) {
                 Some(row) => {
-                    self.code(&graph, &codes, slot, row);
-                    linked.push(slot);
+                    writer.lost += self.code(graph, &codes, slot, row);
+                    graph.hidden.set(slot, true);
+                    writer.coded += 1;
+                    writer.fresh.push(slot);
                 }
                 None => {
                     graph.reserve(slot);
@@ -217,8 +237,43 @@ impl<T> HnswIndex<T> {
                 }
             }
         }
-        graph.link(&linked);
-        graph
+        graph.link(&writer.fresh[before..]);
+    }
+
+    /// Links some more of the points that are older than the graph; after the last ones searches use it.
+    fn build_on(&self, graph: &Arc<Graph>, batch: &Batch<'_>, writer: &mut Writer, changes: usize) {
+        let end = self.rows.slots().writer_view(batch).end();
+        let Some((_, next)) = &mut writer.unfinished else { return };
+        let slots = u32::try_from(changes.saturating_mul(LINKED_PER_CHANGE)).unwrap_or(u32::MAX);
+        let range = *next..next.saturating_add(slots).min(end);
+        *next = range.end;
+        let is_whole = range.end == end;
+        self.link(graph, batch, writer, &range.collect::<Vec<_>>());
+        if is_whole {
+            writer.unfinished = None;
+            let built = Built { since: batch.number(), graph: Arc::clone(graph) };
+            self.built.store(Some(Arc::new(built)));
+        }
+    }
+
+    /// Searches are exact again.
+    fn give_up(&self, batch: &Batch<'_>, writer: &mut Writer) {
+        self.built.store(None);
+        std::mem::take(&mut writer.upkeep).into_dead().for_each(|slot| self.rows.slots().bury(batch, slot));
+        writer.fresh.clear();
+        (writer.lost, writer.coded) = (0.0, 0);
+    }
+
+    /// Codes all points anew if new ones lose too much.
+    fn watch_drift(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer) {
+        if writer.coded < (writer.live / 8).max(DRIFT_POINTS_MIN) {
+            return;
+        }
+        let lost = writer.lost / writer.coded as f64;
+        (writer.lost, writer.coded) = (0.0, 0);
+        if lost > graph.codes.load().quantizer.error * DRIFT {
+            self.code_anew(graph, batch, lost);
+        }
     }
 
     /// Codes a row for a slot that nothing links to, and begins its life in the graph.
@@ -292,6 +347,7 @@ impl<T> HnswIndex<T> {
             }
             _ => None,
         };
+        options.check_deadline()?;
         match found {
             Some(slots) => self.rows.offer_best(reader, query, &slots, options.k, collector),
             None => self.rows.search_into(reader, query, options, collector)?,
@@ -321,17 +377,33 @@ impl<T> HnswIndex<T> {
         let (mut code, mut lines) = std::mem::take(&mut scratch.query);
         code.resize(self.dimension, 0);
         lines.resize_with(self.dimension.div_ceil(LINE), Line::default);
-        let sees_hidden = &|slot| reader.sees(slot);
+        let (sees_hidden, is_over) = (&|slot| reader.sees(slot), &|| options.check_deadline().is_err());
         if self.metric == Metric::InnerProduct {
             quantizer::encode_direction(query, &mut code);
             write_codes(&code, &lines);
             let scorer = ByInnerProduct(&lines);
-            self.row_kernels.run(Search { graph, codes, scorer, ef, sees_hidden, scratch: &mut scratch });
+            self.row_kernels.run(Search {
+                graph,
+                codes,
+                scorer,
+                ef,
+                sees_hidden,
+                is_over,
+                scratch: &mut scratch,
+            });
         } else {
             codes.quantizer.encode(query, self.factor(query), &mut code);
             write_codes(&code, &lines);
             let scorer = ByDistance(&lines);
-            self.row_kernels.run(Search { graph, codes, scorer, ef, sees_hidden, scratch: &mut scratch });
+            self.row_kernels.run(Search {
+                graph,
+                codes,
+                scorer,
+                ef,
+                sees_hidden,
+                is_over,
+                scratch: &mut scratch,
+            });
         }
         let found = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
         let slots: Vec<u32> = found.filter(|&slot| reader.sees(slot)).collect();

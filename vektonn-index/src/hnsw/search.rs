@@ -13,6 +13,9 @@ const LINES_AHEAD: usize = 64;
 /// And rows, at most.
 const ROWS_AHEAD_MAX: usize = 32;
 
+/// Candidates expanded between two looks at the clock: some ten microseconds.
+const EXPANDED_PER_DEADLINE_CHECK: usize = 128;
+
 /// More than any inner product of codes, so that a score is not negative.
 const DOT_BIAS: i32 = 1 << 30;
 
@@ -105,6 +108,8 @@ pub(super) struct Search<'s, S> {
     pub(super) ef: usize,
     /// Whether the search wants a slot that not all see.
     pub(super) sees_hidden: &'s dyn Fn(u32) -> bool,
+    /// Whether to give up; what was found until then is of no use.
+    pub(super) is_over: &'s dyn Fn() -> bool,
     pub(super) scratch: &'s mut Scratch,
 }
 
@@ -113,8 +118,8 @@ impl<S: Scorer> Task for Search<'_, S> {
 
     #[inline(always)]
     fn run(self, kernel: impl RowKernel) {
-        let Self { graph, codes, scorer, ef, sees_hidden, scratch } = self;
-        search(graph, codes, kernel, scorer, ef, sees_hidden, scratch);
+        let Self { graph, codes, scorer, ef, sees_hidden, is_over, scratch } = self;
+        search(graph, codes, kernel, scorer, ef, (sees_hidden, is_over), scratch);
     }
 }
 
@@ -126,7 +131,7 @@ pub(super) fn search(
     kernel: impl RowKernel,
     scorer: impl Scorer,
     ef: usize,
-    sees_hidden: &dyn Fn(u32) -> bool,
+    (sees_hidden, is_over): (&dyn Fn(u32) -> bool, &dyn Fn() -> bool),
     scratch: &mut Scratch,
 ) {
     let Scratch { pool, passed, visited, neighbors, .. } = scratch;
@@ -142,7 +147,7 @@ pub(super) fn search(
             neighbors.push(slot);
         }
     }
-    loop {
+    for expanded in 1_usize.. {
         for &slot in neighbors.iter().take(rows_ahead) {
             prefetch(codes.row(slot));
         }
@@ -154,6 +159,9 @@ pub(super) fn search(
             offer(graph, sees_hidden, candidate, pool, passed);
         }
         let Some(candidate) = expand_next(pool, passed) else { return };
+        if expanded.is_multiple_of(EXPANDED_PER_DEADLINE_CHECK) && is_over() {
+            return;
+        }
         // Probably the next one, unless a neighbour is nearer.
         if let Some(next) = pool.peek() {
             graph.links.prefetch(next.slot());

@@ -82,9 +82,10 @@ fn check(store: &IndexStore<u32, u32>, truth: &Truth) {
 #[test]
 #[ignore = "takes as many minutes as VEKTONN_SOAK_MINUTES says: cargo xtask soak"]
 fn soak() {
-    let minutes = std::env::var("VEKTONN_SOAK_MINUTES").map_or(1.0, |minutes| minutes.parse::<f64>().unwrap());
+    let minutes =
+        std::env::var("VEKTONN_SOAK_MINUTES").map_or(1.0, |minutes| minutes.parse::<f64>().unwrap());
     let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
-    let params = HnswParams { m: 8, ef_construction: 60, ef_search: 40 };
+    let params = HnswParams { m: 8, ef_construction: 60, ef_search: 40, ..HnswParams::default() };
     let store = IndexStore::<u32, u32>::hnsw(Metric::L2, DIMENSION, params).unwrap();
     let truth = Truth {
         versions: Mutex::new(vec![None; IDS as usize]),

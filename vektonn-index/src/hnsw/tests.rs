@@ -36,8 +36,15 @@ impl Subject {
     ) -> Self {
         let timeline = Arc::new(Timeline::new());
         let kernels = DenseKernels::new(set);
-        let index =
-            HnswIndex::with_points_min(metric, dimension, params, kernels, Arc::clone(&timeline), points_min);
+        let directory = std::env::temp_dir().into();
+        let index = HnswIndex::with_points_min(
+            metric,
+            dimension,
+            params,
+            kernels,
+            Arc::clone(&timeline),
+            (&directory, points_min),
+        );
         Self { timeline, index, slots: BTreeMap::new(), points: BTreeMap::new() }
     }
 
@@ -153,7 +160,8 @@ fn queries(count: u64, dimension: usize, clusters: u64) -> Vec<Vec<f32>> {
     (0..count).map(|i| point(i + (1 << 40), dimension, clusters)).collect()
 }
 
-const SMALL: HnswParams = HnswParams { m: 4, ef_construction: 20, ef_search: 10 };
+const SMALL: HnswParams =
+    HnswParams { m: 4, ef_construction: 20, ef_search: 10, memory: MemoryMode::Balanced };
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -311,6 +319,79 @@ fn equal_points_are_all_reachable() {
     assert!(found.iter().all(|&(distance, _)| distance == 0), "{found:?}");
 }
 
+#[test]
+fn a_graph_is_begun_and_given_up_with_the_number_of_points() {
+    let mut subject = Subject::new(Metric::L2, 8, SMALL, 200);
+    let options = SearchOptions::new(5).ef_search(8);
+    let has_graph = |subject: &Subject| subject.index.built.load().is_some();
+    let set = |ids: std::ops::Range<u32>| ids.map(|id| (id, Some(point(id.into(), 8, 5))));
+    let gone = |ids: std::ops::Range<u32>| ids.map(|id| (id, None));
+    let check = |subject: &Subject| {
+        subject.check_graph();
+        queries(5, 8, 5).iter().for_each(|query| subject.check(query, &options).unwrap());
+    };
+    for _ in 0..3 {
+        subject.apply(set(0..199));
+        assert!(!has_graph(&subject));
+        subject.apply(set(199..200));
+        // Every batch links a few old points only: searches stay exact until all are linked, while points come and go.
+        let mut batches = 0;
+        while !has_graph(&subject) && batches < 100 {
+            subject.apply(set(batches..batches + 1).chain(gone(199 - batches / 2..200 - batches / 2)));
+            check(&subject);
+            batches += 1;
+        }
+        assert!((15..50).contains(&batches), "{batches}");
+        subject.apply(gone(110..200));
+        check(&subject);
+        assert!(has_graph(&subject));
+        subject.apply(gone(90..110));
+        check(&subject);
+        assert!(!has_graph(&subject));
+        subject.apply(gone(0..90));
+    }
+    assert!(subject.slots_used() < 600, "{}", subject.slots_used());
+}
+
+#[test]
+fn a_walk_ends_at_the_deadline() {
+    let mut subject = Subject::new(Metric::L2, 8, SMALL, 200);
+    subject.apply((0..4000).map(|id| (id, Some(point(id.into(), 8, 5)))));
+    let graph = &subject.index.built.load_full().unwrap().graph;
+    let codes = graph.codes.load();
+    let (query, mut scratch) = (codes.row(7), Scratch::take());
+    let asked = std::cell::Cell::new(0);
+    let is_over = || {
+        asked.set(asked.get() + 1);
+        asked.get() == 2
+    };
+    graph.kernels.run(Search {
+        graph,
+        codes: &codes,
+        scorer: ByDistance(query),
+        ef: 2000,
+        sees_hidden: &|_| true,
+        is_over: &is_over,
+        scratch: &mut scratch,
+    });
+    assert_eq!(asked.get(), 2);
+    assert!(scratch.pool.candidates().len() < 2000);
+}
+
+#[test]
+fn vectors_in_files_are_found_as_those_in_memory() {
+    let found = |memory| {
+        let params = HnswParams { memory, ..SMALL };
+        let mut subject = Subject::new(Metric::Cosine, 16, params, 100);
+        subject.apply((0..800).map(|i| (i, Some(point(i.into(), 16, 10)))));
+        subject.apply((0..300).map(|i| (i, None)));
+        subject.apply((500..900).map(|i| (i, Some(point((i + 1).into(), 16, 10)))));
+        let options = SearchOptions::new(5).ef_search(6);
+        queries(50, 16, 10).iter().map(|query| subject.search(query, &options)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(MemoryMode::Compact), found(MemoryMode::Balanced));
+}
+
 /// Between any two batches, also while most of the points leave: they are all children of each other.
 #[test]
 fn equal_points_stay_reachable_while_they_come_and_go() {
@@ -332,8 +413,15 @@ fn searches_during_updates_see_whole_batches() {
     const IDS: u32 = 300;
     let timeline = Arc::new(Timeline::new());
     let kernels = DenseKernels::new(InstructionSet::detect().unwrap());
-    let index =
-        HnswIndex::<(u32, u32)>::with_points_min(Metric::L2, 4, SMALL, kernels, Arc::clone(&timeline), 50);
+    let directory = std::env::temp_dir().into();
+    let index = HnswIndex::<(u32, u32)>::with_points_min(
+        Metric::L2,
+        4,
+        SMALL,
+        kernels,
+        Arc::clone(&timeline),
+        (&directory, 50),
+    );
     let mut slots = vec![None; IDS as usize];
     let mut apply = |version: u32| {
         let batch = timeline.write();

@@ -13,11 +13,8 @@ use super::search::{Scratch, ToPoint, search};
 use crate::distance::row_codes::{RowKernel, Task};
 use crate::store::chunks::Chunks;
 
-/// The parent of each slot that is a part of the graph. The root is its own. Only for the writer.
+/// The parent of each slot that is a part of the graph, as `slot + 1`, or 0. The root is its own. Only for the writer.
 pub(super) struct Parents(Chunks<AtomicU32>);
-
-/// There is no such slot.
-const NONE: u32 = u32::MAX;
 
 /// At most this part of a list are links of the tree, so that others have a place.
 fn children_max(degree: usize) -> usize {
@@ -31,19 +28,19 @@ impl Parents {
 
     /// Makes room for `slot`, without a parent.
     pub(super) fn reserve(&self, slot: u32) {
-        self.0.reserve(slot, |n| (0..n).map(|_| AtomicU32::new(NONE)).collect());
+        self.0.reserve_zeroed(slot);
     }
 
     pub(super) fn of(&self, slot: u32) -> Option<u32> {
-        Some(self.0.get(slot)[0].load(Ordering::Relaxed)).filter(|&parent| parent != NONE)
+        self.0.get(slot)[0].load(Ordering::Relaxed).checked_sub(1)
     }
 
     pub(super) fn set(&self, slot: u32, parent: u32) {
-        self.0.get(slot)[0].store(parent, Ordering::Relaxed);
+        self.0.get(slot)[0].store(parent + 1, Ordering::Relaxed);
     }
 
     pub(super) fn forget(&self, slot: u32) {
-        self.set(slot, NONE);
+        self.0.get(slot)[0].store(0, Ordering::Relaxed);
     }
 }
 
@@ -206,7 +203,7 @@ impl Task for FindNearest<'_> {
         let mut scratch = Scratch::take();
         let is_alive = |slot| !graph.dead.contains(slot);
         let scorer = ToPoint::new(codes, slot);
-        search(graph, codes, kernel, scorer, graph.ef_construction, &is_alive, &mut scratch);
+        search(graph, codes, kernel, scorer, graph.ef_construction, (&is_alive, &|| false), &mut scratch);
         let found = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
         let found = found.filter(|&other| other != slot).collect();
         scratch.give_back();

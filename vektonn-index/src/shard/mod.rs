@@ -9,6 +9,7 @@ mod digest;
 mod splits;
 
 use std::cmp::Reverse;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,6 +35,9 @@ use crate::top_k::TopK;
 
 /// Batches of at least this many changes are prepared on all cores.
 const PARALLEL_CHANGES_MIN: usize = 128;
+
+/// Splits of so many points are searched at the same time: that takes each some 50 microseconds or more.
+const PARALLEL_POINTS_MIN: usize = if cfg!(test) { 50 } else { 20_000 };
 
 /// One shard of an index.
 ///
@@ -106,8 +110,10 @@ pub struct ApplyReport {
 pub struct ShardStats {
     /// Live points in all splits.
     pub points: usize,
-    /// Bytes in use by all splits.
+    /// Bytes of memory in use by all splits.
     pub bytes: usize,
+    /// Bytes of all splits in files that are mapped into memory.
+    pub mapped_bytes: usize,
     /// The splits, largest first.
     pub splits: Vec<SplitStats>,
     /// What the distances are computed with.
@@ -121,8 +127,10 @@ pub struct SplitStats {
     pub attributes: Vec<Attribute>,
     /// Live points.
     pub points: usize,
-    /// Bytes in use.
+    /// Bytes of memory in use.
     pub bytes: usize,
+    /// Bytes in files that are mapped into memory.
+    pub mapped_bytes: usize,
 }
 
 /// A change, ready to be applied to its split.
@@ -132,7 +140,7 @@ pub struct PreparedChange {
 }
 
 /// A point that was found, in the total order of a shard's points: by id, then by split.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate<'v> {
     id: &'v [u8],
     split: &'v [u8],
@@ -141,11 +149,28 @@ struct Candidate<'v> {
 }
 
 impl Shard {
-    /// An empty shard of an index.
+    /// An empty shard of an index. If its vectors are to be in files, those are in the system's directory for temporary
+    /// ones.
     ///
     /// # Errors
     /// [`ShardError`].
     pub fn new(meta: Arc<IndexMeta>, shard_id: &str) -> Result<Self, ShardError> {
+        Self::new_in(meta, shard_id, &std::env::temp_dir())
+    }
+
+    /// An empty shard like this one.
+    ///
+    /// # Errors
+    /// [`ShardError`].
+    pub fn fresh(&self) -> Result<Self, ShardError> {
+        Self::new_in(Arc::clone(&self.meta), &self.shard_id, self.splits.directory())
+    }
+
+    /// An empty shard of an index. If its vectors are to be in files, those are in the directory, without names.
+    ///
+    /// # Errors
+    /// [`ShardError`].
+    pub fn new_in(meta: Arc<IndexMeta>, shard_id: &str, directory: &Path) -> Result<Self, ShardError> {
         let unknown = || ShardError::Unknown { index: meta.id().to_string(), shard_id: shard_id.to_owned() };
         let rules = meta.shards().get(shard_id).ok_or_else(unknown)?.clone();
         let algorithm = meta.algorithm();
@@ -160,7 +185,7 @@ impl Shard {
             spec.kernels().map_err(|source| ShardError::Spec { index: meta.id().to_string(), source })?;
         let layout = AttributeLayout::of(&meta);
         let timeline = Arc::new(Timeline::new());
-        let splits = Splits::new(spec, kernels, Arc::clone(&timeline));
+        let splits = Splits::new(spec, kernels, Arc::clone(&timeline), directory.into());
         Ok(Self { shard_id: shard_id.to_owned(), rules, spec, layout, timeline, splits, meta })
     }
 
@@ -194,12 +219,14 @@ impl Shard {
                 attributes: self.layout.split_attributes(split.key()),
                 points: split.store().len(),
                 bytes: split.bytes(),
+                mapped_bytes: split.store().mapped_bytes(),
             })
             .collect();
         splits.sort_by_key(|split| Reverse(split.points));
         ShardStats {
             points: splits.iter().map(|split| split.points).sum(),
             bytes: splits.iter().map(|split| split.bytes).sum(),
+            mapped_bytes: splits.iter().map(|split| split.mapped_bytes).sum(),
             splits,
             instruction_set: self.splits.instruction_set(),
         }
@@ -308,10 +335,10 @@ impl Shard {
         }
     }
 
-    fn search_splits(
+    fn search_splits<'v>(
         &self,
-        pin: &Pin<'_>,
-        splits: &[Arc<Split>],
+        pin: &'v Pin<'v>,
+        splits: &'v [Arc<Split>],
         queries: &[StoredVector],
         options: &SearchOptions,
         calls: usize,
@@ -320,12 +347,33 @@ impl Shard {
         let views: Vec<_> = splits.iter().map(|split| split.store().at(pin)).collect();
         let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
         let mut nearest: Vec<_> = queries.iter().map(|_| TopK::new(options.k)).collect();
-        for (i, (split, view)) in splits.iter().zip(&views).enumerate() {
-            view.search_many_into(&queries, options, calls, &mut nearest, |id, slot| Candidate {
+        let search = |i: usize, calls: usize, nearest: &mut [TopK<Candidate<'v>>]| {
+            views[i].search_many_into(&queries, options, calls, nearest, |id, slot| Candidate {
                 id,
-                split: split.key(),
+                split: splits[i].key(),
                 place: (i, slot),
-            })?;
+            })
+        };
+        let points = |split: &Arc<Split>| split.store().len();
+        let large = splits.iter().take_while(|split| points(split) >= PARALLEL_POINTS_MIN).count();
+        // Asking for the number of threads may start them.
+        let parallel = if large > 1 && calls < rayon::current_num_threads() { large } else { 0 };
+        if parallel > 0 {
+            search(0, calls, &mut nearest)?;
+            // The others begin with what the largest one has: what is farther is of no use.
+            let found = (1..parallel).into_par_iter().map(|i| {
+                let mut nearest = nearest.clone();
+                search(i, calls * (parallel - 1), &mut nearest).map(|()| (i, nearest))
+            });
+            for (i, found) in found.collect::<Result<Vec<_>, _>>()? {
+                for (nearest, found) in nearest.iter_mut().zip(found) {
+                    let found = found.into_sorted_vec().into_iter().filter(|found| found.item.place.0 == i);
+                    found.for_each(|found| nearest.offer(found.distance, found.item));
+                }
+            }
+        }
+        for i in parallel..splits.len() {
+            search(i, calls, &mut nearest)?;
         }
         let found = |found: crate::Neighbor<Candidate<'_>>| {
             let (i, slot) = found.item.place;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -32,6 +33,7 @@ pub(super) struct Splits {
     spec: IndexSpec,
     kernels: DenseKernels,
     timeline: Arc<Timeline>,
+    directory: Arc<Path>,
     table: ArcSwap<Table>,
 }
 
@@ -54,8 +56,18 @@ impl Split {
 }
 
 impl Splits {
-    pub(super) fn new(spec: IndexSpec, kernels: DenseKernels, timeline: Arc<Timeline>) -> Self {
-        Self { spec, kernels, timeline, table: ArcSwap::default() }
+    pub(super) fn new(
+        spec: IndexSpec,
+        kernels: DenseKernels,
+        timeline: Arc<Timeline>,
+        directory: Arc<Path>,
+    ) -> Self {
+        Self { spec, kernels, timeline, directory, table: ArcSwap::default() }
+    }
+
+    /// Where vectors may be in files.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
     }
 
     pub(super) fn instruction_set(&self) -> InstructionSet {
@@ -104,7 +116,8 @@ impl Splits {
         }
         let mut table = Table::clone(&table);
         table.extend(missing.into_iter().map(|key| {
-            let store = IndexStore::on_timeline(self.spec, self.kernels, Arc::clone(&self.timeline));
+            let timeline = Arc::clone(&self.timeline);
+            let store = IndexStore::on_timeline(self.spec, self.kernels, timeline, &self.directory);
             (key.clone(), Arc::new(Split { key, store }))
         }));
         self.table.store(Arc::new(table));

@@ -1,7 +1,11 @@
 //! An array that grows without moving what it holds, so that readers need no lock.
 
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::OnceLock;
+
+use super::mapped::{Memory, Zeroed};
 
 /// Slots in the first chunk; each further chunk is twice as large. Also the size of a [`block`](BLOCK).
 const FIRST: usize = 64;
@@ -16,17 +20,16 @@ const CHUNKS: usize = 27;
 /// address space but no memory.
 pub(crate) struct Chunks<T> {
     width: usize,
-    chunks: [OnceLock<Box<[T]>>; CHUNKS],
+    chunks: [OnceLock<Memory<T>>; CHUNKS],
 }
 
 /// The chunk of a slot, and the slot's place in it.
+#[inline(always)]
 fn locate(slot: u32) -> (usize, usize) {
-    let chunk = (slot as usize / FIRST + 1).ilog2() as usize;
-    (chunk, slot as usize - first_slot(chunk))
-}
-
-fn first_slot(chunk: usize) -> usize {
-    FIRST * ((1 << chunk) - 1)
+    // Chunk `i` begins at `FIRST * 2^i` of this.
+    let shifted = slot as usize + FIRST;
+    let log2 = shifted.ilog2();
+    ((log2 - FIRST.ilog2()) as usize, shifted ^ 1 << log2)
 }
 
 impl<T> Chunks<T> {
@@ -38,7 +41,29 @@ impl<T> Chunks<T> {
     /// Makes room for `slot`; `allocate` is called with the number of values in its chunk if that is new.
     pub(crate) fn reserve(&self, slot: u32, allocate: impl FnOnce(usize) -> Box<[T]>) {
         let (chunk, _) = locate(slot);
-        self.chunks[chunk].get_or_init(|| allocate((FIRST << chunk) * self.width));
+        self.chunks[chunk].get_or_init(|| allocate((FIRST << chunk) * self.width).into());
+    }
+
+    /// Makes room for `slot`, with zeros.
+    pub(crate) fn reserve_zeroed(&self, slot: u32)
+    where
+        T: Zeroed,
+    {
+        let (chunk, _) = locate(slot);
+        self.chunks[chunk].get_or_init(|| Memory::zeroed((FIRST << chunk) * self.width));
+    }
+
+    /// Makes room for `slot`, with zeros in a file of the directory. Only for the one writer.
+    pub(crate) fn reserve_in(&self, slot: u32, directory: &Path) -> io::Result<()>
+    where
+        T: Zeroed,
+    {
+        let (chunk, _) = locate(slot);
+        if self.chunks[chunk].get().is_none() {
+            let memory = Memory::in_directory(directory, (FIRST << chunk) * self.width)?;
+            self.chunks[chunk].get_or_init(|| memory);
+        }
+        Ok(())
     }
 
     /// The values of a run of slots that lies within one block.

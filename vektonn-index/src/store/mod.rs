@@ -11,5 +11,6 @@
 
 pub(crate) mod chunks;
 pub(crate) mod id_map;
+pub(crate) mod mapped;
 pub(crate) mod slots;
 pub(crate) mod timeline;

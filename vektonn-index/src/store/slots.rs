@@ -8,13 +8,17 @@
 //! will not be vacant again before the pin is dropped. The loom tests below check this protocol.
 #![allow(unsafe_code)]
 
+use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::chunks::{BLOCK, Chunks};
+#[cfg(not(loom))]
+use super::mapped::Zeroed;
 use super::timeline::{Batch, Pin, Timeline};
 use crate::distance::row_codes::prefetch;
 use crate::sync::{AtomicU64, Ordering};
@@ -26,6 +30,8 @@ pub(crate) struct Slots<T, R> {
     entries: Chunks<SlotCell<T>>,
     rows: Chunks<SlotCell<R>>,
     width: usize,
+    /// Where the files of the rows are, if they are not in memory.
+    directory: Option<Arc<Path>>,
     /// Slots that were ever used are below this.
     end: AtomicU64,
     vacancies: Mutex<Vacancies>,
@@ -48,20 +54,32 @@ struct Vacancies {
     dying: std::collections::VecDeque<(u64, u32)>,
 }
 
-/// All slots of one batch are in use: an index holds at most `u32::MAX` points.
-#[derive(Debug, thiserror::Error)]
-#[error("an index holds at most {} points at a time", u32::MAX)]
-pub struct IndexFull;
+/// There is no room for another point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IndexFull {
+    /// All slots are in use.
+    #[error("an index holds at most {} points at a time", u32::MAX)]
+    Slots,
+    /// A file for vectors cannot be made or enlarged.
+    #[error("cannot make room for vectors in a file: {0}")]
+    Files(io::ErrorKind),
+}
 
 impl<T, R> Slots<T, R> {
     /// No points; `width` values of `R` in each row.
     pub(crate) fn new(timeline: Arc<Timeline>, width: usize) -> Self {
+        Self::with_rows_in(timeline, width, None)
+    }
+
+    /// The same, with the rows in files of a directory.
+    pub(crate) fn with_rows_in(timeline: Arc<Timeline>, width: usize, directory: Option<Arc<Path>>) -> Self {
         Self {
             timeline,
             lifetimes: Chunks::new(1),
             entries: Chunks::new(1),
             rows: Chunks::new(width),
             width,
+            directory,
             end: AtomicU64::new(0),
             vacancies: Mutex::default(),
         }
@@ -101,9 +119,15 @@ impl<T, R> Slots<T, R> {
         self.end.load(Ordering::Acquire) as usize
     }
 
-    /// Bytes that each slot takes, heap data of entries and rows not included.
+    /// Bytes of memory that each slot takes, heap data of entries and rows not included.
     pub(crate) fn bytes_per_slot(&self) -> usize {
-        size_of::<Lifetime>() + size_of::<T>() + self.width * size_of::<R>()
+        let row = if self.directory.is_none() { self.width * size_of::<R>() } else { 0 };
+        size_of::<Lifetime>() + size_of::<T>() + row
+    }
+
+    /// Bytes of files that each slot takes.
+    pub(crate) fn mapped_bytes_per_slot(&self) -> usize {
+        if self.directory.is_some() { self.width * size_of::<R>() } else { 0 }
     }
 
     /// Puts a new point into a vacant slot. It becomes visible when the batch is published.
@@ -166,12 +190,30 @@ impl<T, R> Slots<T, R> {
             return Ok(slot);
         }
         let end = self.end.load(Ordering::Relaxed);
-        let slot = u32::try_from(end).ok().filter(|&slot| slot < u32::MAX).ok_or(IndexFull)?;
+        let slot = u32::try_from(end).ok().filter(|&slot| slot < u32::MAX).ok_or(IndexFull::Slots)?;
         self.lifetimes.reserve(slot, |n| (0..n).map(|_| Lifetime::never()).collect());
         self.entries.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
-        self.rows.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
+        self.reserve_row(slot)?;
         self.end.store(end + 1, Ordering::Release);
         Ok(slot)
+    }
+
+    #[cfg(not(loom))]
+    fn reserve_row(&self, slot: u32) -> Result<(), IndexFull> {
+        match &self.directory {
+            None => self.rows.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect()),
+            Some(directory) => {
+                self.rows.reserve_in(slot, directory).map_err(|error| IndexFull::Files(error.kind()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loom's cells are not made of zeros.
+    #[cfg(loom)]
+    fn reserve_row(&self, slot: u32) -> Result<(), IndexFull> {
+        self.rows.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
+        Ok(())
     }
 
     /// # Safety
@@ -364,6 +406,10 @@ struct SlotCell<T>(loom::cell::UnsafeCell<MaybeUninit<T>>);
 // SAFETY: values are shared by reference (`Sync`) and dropped by another thread than wrote them (`Send`); who may
 // write when is explained at the top.
 unsafe impl<T: Send + Sync> Sync for SlotCell<T> {}
+
+// SAFETY: any bytes are a value of `MaybeUninit`, which is not dropped.
+#[cfg(not(loom))]
+unsafe impl<T> Zeroed for SlotCell<T> {}
 
 #[cfg(not(loom))]
 impl<T> SlotCell<T> {

@@ -237,7 +237,7 @@ impl Following {
                 }
                 End::Reset => {
                     let old = &build.applier.shard;
-                    match Shard::new(Arc::clone(old.meta()), old.shard_id()) {
+                    match old.fresh() {
                         Ok(fresh) => build = Build::new(Arc::new(fresh), false),
                         Err(error) => return self.shared.set_state(ShardState::Failed(error.to_string())),
                     }

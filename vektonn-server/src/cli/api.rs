@@ -37,6 +37,6 @@ pub(crate) struct ApiArgs {
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: ApiArgs) -> Result<()> {
     let ApiArgs { config, listening, port, kafka, limits } = args;
-    let source = SourceOptions::Open(kafka.open_required()?);
+    let source = SourceOptions::Open { source: kafka.open_required()?, vectors: None };
     serve(config, Role::Api, source, listening, port, limits).await
 }

@@ -25,6 +25,9 @@ pub(crate) struct IndexShardArgs {
     /// Configuration directory, with data-sources/ and indices/
     #[arg(long, value_name = "DIR", env = "VEKTONN_CONFIG_BASE_DIRECTORY")]
     config: PathBuf,
+    /// Directory for vectors of an index with `Memory: compact`
+    #[arg(long, value_name = "DIR", env = "VEKTONN_DATA_DIRECTORY")]
+    data: Option<PathBuf>,
     /// Name of the index
     #[arg(long, value_name = "NAME", env = "VEKTONN_INDEX_NAME")]
     index_name: String,
@@ -47,7 +50,9 @@ pub(crate) struct IndexShardArgs {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: IndexShardArgs) -> Result<()> {
-    let IndexShardArgs { config, index_name, index_version, shard_id, listening, port, kafka, limits } = args;
+    let IndexShardArgs { config, data, index_name, index_version, shard_id, listening, port, kafka, limits } =
+        args;
     let role = Role::IndexShard { index: IndexId::new(index_name, index_version), shard_id };
-    serve(config, role, SourceOptions::Open(kafka.open_required()?), listening, port, limits).await
+    let source = SourceOptions::Open { source: kafka.open_required()?, vectors: data };
+    serve(config, role, source, listening, port, limits).await
 }

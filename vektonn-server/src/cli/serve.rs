@@ -22,7 +22,8 @@ pub(crate) struct ServeArgs {
     /// Configuration directory, with data-sources/ and indices/
     #[arg(long, value_name = "DIR", env = "VEKTONN_CONFIG_BASE_DIRECTORY")]
     config: PathBuf,
-    /// Data directory of the embedded data source, created if there is none; not used with Kafka
+    /// Data directory: the embedded data source, created if there is none, and vectors of indices with `Memory: compact`; with
+    /// Kafka only those
     #[arg(long, value_name = "DIR", env = "VEKTONN_DATA_DIRECTORY")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -48,10 +49,7 @@ pub(crate) struct Listening {
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let ServeArgs { config, data, listening, port, kafka, limits } = args;
     let source = match (kafka.open()?, data) {
-        (Some(kafka), None) => SourceOptions::Open(kafka),
-        (Some(_), Some(_)) => {
-            return Err(anyhow!("the data is either in --data or in Kafka: set one of them, not both"));
-        }
+        (Some(source), vectors) => SourceOptions::Open { source, vectors },
         (None, Some(data)) => SourceOptions::Directory(data),
         (None, None) => return Err(anyhow!("set --data, or --kafka-bootstrap-servers for data in Kafka")),
     };

@@ -6,6 +6,7 @@ use super::scalar::Scalar;
 use super::x86_64::{Avx2, Avx512};
 use super::{LINE, Line, Task};
 use crate::distance::InstructionSet;
+use crate::store::mapped::Zeroed;
 
 /// The kernels of one instruction set.
 #[derive(Clone, Copy)]
@@ -73,8 +74,5 @@ pub(crate) fn prefetch<T>(values: &[T]) {
     let _ = (values, LINE);
 }
 
-/// Lines of zeros, which take memory only once they are written.
-pub(crate) fn zeroed_lines(lines: usize) -> Box<[Line]> {
-    // SAFETY: a line of zero bytes is a line of zeros.
-    unsafe { Box::new_zeroed_slice(lines).assume_init() }
-}
+// SAFETY: zero bytes are a line of zeros, which need not be dropped.
+unsafe impl Zeroed for Line {}

@@ -17,7 +17,7 @@ mod x86_64;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(crate) use dispatch::{RowKernels, prefetch, zeroed_lines};
+pub(crate) use dispatch::{RowKernels, prefetch};
 
 /// Bytes of a line.
 pub(crate) const LINE: usize = 64;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::distance::InstructionSet;
+use crate::store::mapped::Memory;
 
 struct Both<'r>(&'r [Line], &'r [Line]);
 
@@ -17,8 +18,8 @@ impl Task for Both<'_> {
     }
 }
 
-fn lines(codes: &[u8]) -> Box<[Line]> {
-    let lines = zeroed_lines(codes.len().div_ceil(LINE));
+fn lines(codes: &[u8]) -> Memory<Line> {
+    let lines = Memory::zeroed(codes.len().div_ceil(LINE));
     write_codes(codes, &lines);
     lines
 }

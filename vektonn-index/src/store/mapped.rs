@@ -1,0 +1,150 @@
+//! Large arrays of zeros that take memory page by page, once they are written to.
+//!
+//! The allocator's zeroed memory does so only where no more than 16 bytes of alignment are asked for. Mapped memory
+//! does always, can have large pages, and can lie in a file: then the system takes out of memory what is not in use.
+//!
+//! # Why it is sound
+//! A [`Memory`] owns its bytes: those of a file too, since the file has no name and is open nowhere else. Values are of
+//! types that zero bytes are a value of, and change through shared references only where their type allows it.
+#![allow(unsafe_code, reason = "views mapped bytes as values")]
+
+use std::alloc::{Layout, handle_alloc_error};
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
+use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use rustix::fs::FallocateFlags;
+
+/// Smaller arrays come from the allocator: there may be many, and a process may have some ten thousand mappings.
+const MAPPED_BYTES_MIN: usize = 256 << 10;
+/// From here on large pages are asked for: a search that visits rows all over an array otherwise waits for page tables.
+const LARGE_PAGE_BYTES: usize = 2 << 20;
+
+/// Types of which zero bytes are a value.
+///
+/// # Safety
+/// That is so, and values need not be dropped.
+pub(crate) unsafe trait Zeroed {}
+
+// SAFETY: zero bytes are the number 0.
+unsafe impl Zeroed for AtomicU32 {}
+
+/// An array that never moves.
+pub(crate) struct Memory<T> {
+    start: NonNull<T>,
+    len: usize,
+    _owner: Owner<T>,
+}
+
+enum Owner<T> {
+    Allocator(#[expect(dead_code, reason = "is kept")] Box<[T]>),
+    Mapping(#[expect(dead_code, reason = "is kept")] MmapRaw),
+}
+
+// SAFETY: `start` stands for the owner, which is an owned array of `T`.
+unsafe impl<T: Send> Send for Memory<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Memory<T> {}
+
+impl<T: Zeroed> Memory<T> {
+    /// Zeros in memory.
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let bytes = len * size_of::<T>();
+        if bytes >= MAPPED_BYTES_MIN
+            && let Ok(map) = MmapOptions::new().len(bytes).map_anon()
+        {
+            let map = MmapRaw::from(map);
+            if bytes >= LARGE_PAGE_BYTES {
+                // Without them it is as right.
+                let _ = map.advise(Advice::HugePage);
+            }
+            return Self::of_mapping(map, len).unwrap_or_else(|_| handle_alloc_error(Layout::new::<T>()));
+        }
+        // SAFETY: zero bytes are a value of the type.
+        Self::from(unsafe { Box::new_zeroed_slice(len).assume_init() })
+    }
+
+    /// Zeros in a file of the directory that has no name and is gone with the array.
+    ///
+    /// # Errors
+    /// There is no such file, or no room for it.
+    pub(crate) fn in_directory(directory: &Path, len: usize) -> io::Result<Self> {
+        let bytes = len * size_of::<T>();
+        let file = tempfile::tempfile_in(directory)?;
+        // All of it, now: a disk that is full later would end the process at a write to memory.
+        rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes as u64)?;
+        let map = MmapOptions::new().len(bytes).map_raw(&file)?;
+        // Each row is read for itself: what lies around it is not of use.
+        map.advise(Advice::Random)?;
+        Self::of_mapping(map, len)
+    }
+
+    fn of_mapping(map: MmapRaw, len: usize) -> io::Result<Self> {
+        let start = map.as_mut_ptr().cast::<T>();
+        if !start.is_aligned() || map.len() < len * size_of::<T>() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let start = NonNull::new(start).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, len, _owner: Owner::Mapping(map) })
+    }
+}
+
+impl<T> From<Box<[T]>> for Memory<T> {
+    fn from(mut values: Box<[T]>) -> Self {
+        let start = NonNull::from(&mut *values).cast();
+        Self { start, len: values.len(), _owner: Owner::Allocator(values) }
+    }
+}
+
+impl<T> Deref for Memory<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: the owner holds as many values there, initialised from the beginning, as long as `self` lives, and
+        // is not touched otherwise.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn is_zero_until_it_is_written() {
+        for len in [0, 1, 1000, MAPPED_BYTES_MIN, 3 * LARGE_PAGE_BYTES / 4 + 1] {
+            let memory = Memory::<AtomicU32>::zeroed(len);
+            assert_eq!(memory.len(), len);
+            assert!(memory.iter().all(|value| value.load(Ordering::Relaxed) == 0));
+            memory.iter().zip(0..).for_each(|(value, i)| value.store(i, Ordering::Relaxed));
+            assert!(memory.iter().zip(0..).all(|(value, i)| value.load(Ordering::Relaxed) == i));
+        }
+    }
+
+    #[test]
+    fn lies_in_a_file_without_a_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = Memory::<AtomicU32>::in_directory(directory.path(), 100_000).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+        memory.iter().zip(0..).for_each(|(value, i)| value.store(i, Ordering::Relaxed));
+        assert!(memory.iter().zip(0..).all(|(value, i)| value.load(Ordering::Relaxed) == i));
+        let nowhere = Memory::<AtomicU32>::in_directory(&directory.path().join("nowhere"), 1);
+        assert_eq!(nowhere.err().unwrap().kind(), io::ErrorKind::NotFound);
+        let too_large = Memory::<AtomicU32>::in_directory(directory.path(), 1 << 50);
+        assert!(too_large.is_err());
+    }
+
+    #[test]
+    fn keeps_what_it_is_made_of() {
+        let memory = Memory::from(vec![String::from("a"), String::from("b")].into_boxed_slice());
+        assert_eq!(*memory, ["a", "b"]);
+    }
+}
