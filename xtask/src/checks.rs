@@ -127,35 +127,21 @@ fn has_aarch64_tools() -> bool {
             .all(|program| succeeds(command(program).arg("--version")))
 }
 
-/// AddressSanitizer over the tests of the unsafe modules.
+/// AddressSanitizer over the tests of the unsafe modules. It needs a nightly compiler; without one the step is left out, aloud.
 pub(crate) fn address_sanitizer() -> Result<()> {
-    sanitizer("address", "-Zsanitizer=address", &["distance", "flat", "hnsw", "store"])
-}
-
-/// ThreadSanitizer over the tests in which searches and changes meet. The standard library is not compiled with it: what
-/// is then reported although it is none is in the suppressions.
-pub(crate) fn thread_sanitizer() -> Result<()> {
-    let tests = ["searches_during_updates", "soak", "store", "--include-ignored"];
-    sanitizer("thread", "-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer", &tests)
-}
-
-/// Runs tests of the index under a sanitizer. It needs a nightly compiler; without one the step is left out, aloud.
-fn sanitizer(name: &str, flags: &str, tests: &[&str]) -> Result<()> {
     if !succeeds(command("rustc").args(["+nightly", "--version"])) {
         println!("    SKIPPED: no nightly compiler here (rustup toolchain install nightly)");
         return Ok(());
     }
     let host = capture(command("rustc").args(["+nightly", "--print", "host-tuple"]))?;
-    let suppressions = root().join("xtask/thread-sanitizer.txt");
     // The proxy that rustup installs: the `cargo` that runs this is that of one toolchain.
     run(command("cargo")
-        .args(["+nightly", "test", "--package", "vektonn-index", "--lib", "--target", host.trim(), "--"])
-        .args(tests)
-        .env("RUSTFLAGS", flags)
-        .env("TSAN_OPTIONS", format!("suppressions={} halt_on_error=1", suppressions.display()))
+        .args(["+nightly", "test", "--package", "vektonn-index", "--lib", "--target", host.trim()])
+        .args(["--", "distance", "flat", "hnsw", "store"])
+        .env("RUSTFLAGS", "-Zsanitizer=address")
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO")
-        .env("CARGO_TARGET_DIR", target_dir().join(format!("{name}-sanitizer"))))
+        .env("CARGO_TARGET_DIR", target_dir().join("address-sanitizer")))
 }
 
 /// How long `cargo xtask soak` runs.
