@@ -177,12 +177,12 @@ impl KafkaTail {
             let offset = if *next == 0 { Offset::Beginning } else { Offset::Offset(to_i64(*next)) };
             list.add_partition_offset(name, 0, offset).map_err(storage_error)?;
         }
-        self.consumer.consumer().incremental_assign(&list).map_err(storage_error)?;
         self.find_leaders(topics);
-        Ok(())
+        self.consumer.consumer().incremental_assign(&list).map_err(storage_error)
     }
 
-    /// Lets the consumer learn about new topics now; by itself it would look for them a second or two later.
+    /// Lets the consumer learn about new topics before it is to read them: otherwise it would ask for their first offsets
+    /// half a second later.
     fn find_leaders(&self, topics: &[(String, u64)]) {
         let topic = match topics {
             [(name, _)] => Some(name.as_str()),
