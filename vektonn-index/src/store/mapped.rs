@@ -1,7 +1,9 @@
 //! Large arrays of zeros that take memory page by page, once they are written to.
 //!
 //! The allocator's zeroed memory does so only where no more than 16 bytes of alignment are asked for. Mapped memory
-//! does always, can have large pages, and can lie in a file: then the system takes out of memory what is not in use.
+//! does always, and can lie in a file: then the system takes out of memory what is not in use.
+//!
+//! Large pages are not asked for: in a virtual machine their first use costs more than all searches of it gain.
 //!
 //! # Why it is sound
 //! A [`Memory`] owns its bytes: those of a file too, since the file has no name and is open nowhere else. Values are of
@@ -20,8 +22,6 @@ use rustix::fs::FallocateFlags;
 
 /// Smaller arrays come from the allocator: there may be many, and a process may have some ten thousand mappings.
 const MAPPED_BYTES_MIN: usize = 256 << 10;
-/// From here on large pages are asked for: a search that visits rows all over an array otherwise waits for page tables.
-const LARGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Types of which zero bytes are a value.
 ///
@@ -56,12 +56,8 @@ impl<T: Zeroed> Memory<T> {
         if bytes >= MAPPED_BYTES_MIN
             && let Ok(map) = MmapOptions::new().len(bytes).map_anon()
         {
-            let map = MmapRaw::from(map);
-            if bytes >= LARGE_PAGE_BYTES {
-                // Without them it is as right.
-                let _ = map.advise(Advice::HugePage);
-            }
-            return Self::of_mapping(map, len).unwrap_or_else(|_| handle_alloc_error(Layout::new::<T>()));
+            return Self::of_mapping(map.into(), len)
+                .unwrap_or_else(|_| handle_alloc_error(Layout::new::<T>()));
         }
         // SAFETY: zero bytes are a value of the type.
         Self::from(unsafe { Box::new_zeroed_slice(len).assume_init() })
@@ -120,7 +116,7 @@ mod tests {
 
     #[test]
     fn is_zero_until_it_is_written() {
-        for len in [0, 1, 1000, MAPPED_BYTES_MIN, 3 * LARGE_PAGE_BYTES / 4 + 1] {
+        for len in [0, 1, 1000, MAPPED_BYTES_MIN, 3 * MAPPED_BYTES_MIN / 4 + 1] {
             let memory = Memory::<AtomicU32>::zeroed(len);
             assert_eq!(memory.len(), len);
             assert!(memory.iter().all(|value| value.load(Ordering::Relaxed) == 0));
