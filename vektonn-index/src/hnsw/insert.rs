@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::codes::Codes;
 use super::graph::Graph;
 use super::pool::Candidate;
-use super::search::{Scorer, Scratch, ToPoint, search};
+use super::search::{Scorer, Scratch, ToPoint, Walk};
 use super::select::select_neighbors;
 use crate::distance::row_codes::{RowKernel, Task};
 
@@ -75,15 +75,8 @@ impl Task for FindNeighbors<'_> {
         let scorer = ToPoint::new(codes, slot);
         let mut neighbors = Vec::with_capacity(graph.links.degree);
         let mut scratch = Scratch::take();
-        search(
-            graph,
-            codes,
-            kernel,
-            scorer,
-            graph.ef_construction,
-            (&|slot| !graph.dead.contains(slot), &|| false),
-            &mut scratch,
-        );
+        let is_alive = |slot| !graph.dead.contains(slot);
+        Walk::from_point(graph, codes, &is_alive).run(kernel, scorer, &mut scratch);
         let pool = &mut scratch.pool;
         for &mate in group {
             if mate != slot {

@@ -49,7 +49,7 @@ use codes::{Codes, DIMENSION_MAX};
 use delete::Upkeep;
 use graph::Graph;
 use quantizer::{Quantizer, SAMPLE};
-use search::{ByDistance, ByInnerProduct, Scratch, Search};
+use search::{ByDistance, ByInnerProduct, Scratch, Search, Walk};
 
 /// With so many points a graph is begun; fewer are searched exactly: that takes some microseconds. A fuzzer shall not need so
 /// many.
@@ -378,32 +378,17 @@ impl<T> HnswIndex<T> {
         code.resize(self.dimension, 0);
         lines.resize_with(self.dimension.div_ceil(LINE), Line::default);
         let (sees_hidden, is_over) = (&|slot| reader.sees(slot), &|| options.check_deadline().is_err());
+        let walk = Walk { graph, codes, ef, sees_hidden, is_over };
         if self.metric == Metric::InnerProduct {
             quantizer::encode_direction(query, &mut code);
             write_codes(&code, &lines);
             let scorer = ByInnerProduct(&lines);
-            self.row_kernels.run(Search {
-                graph,
-                codes,
-                scorer,
-                ef,
-                sees_hidden,
-                is_over,
-                scratch: &mut scratch,
-            });
+            self.row_kernels.run(Search { walk, scorer, scratch: &mut scratch });
         } else {
             codes.quantizer.encode(query, self.factor(query), &mut code);
             write_codes(&code, &lines);
             let scorer = ByDistance(&lines);
-            self.row_kernels.run(Search {
-                graph,
-                codes,
-                scorer,
-                ef,
-                sees_hidden,
-                is_over,
-                scratch: &mut scratch,
-            });
+            self.row_kernels.run(Search { walk, scorer, scratch: &mut scratch });
         }
         let found = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
         let slots: Vec<u32> = found.filter(|&slot| reader.sees(slot)).collect();

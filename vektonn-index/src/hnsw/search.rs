@@ -100,16 +100,22 @@ impl Scorer for ToPoint<'_> {
     }
 }
 
-/// A search of the whole graph; leaves the nearest candidates in the scratch's pool.
-pub(super) struct Search<'s, S> {
+/// A walk over the graph from its entry points.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'s> {
     pub(super) graph: &'s Graph,
     pub(super) codes: &'s Codes,
-    pub(super) scorer: S,
     pub(super) ef: usize,
     /// Whether the search wants a slot that not all see.
     pub(super) sees_hidden: &'s dyn Fn(u32) -> bool,
     /// Whether to give up; what was found until then is of no use.
     pub(super) is_over: &'s dyn Fn() -> bool,
+}
+
+/// A walk for a query; leaves the nearest candidates in the scratch's pool.
+pub(super) struct Search<'s, S> {
+    pub(super) walk: Walk<'s>,
+    pub(super) scorer: S,
     pub(super) scratch: &'s mut Scratch,
 }
 
@@ -118,61 +124,60 @@ impl<S: Scorer> Task for Search<'_, S> {
 
     #[inline(always)]
     fn run(self, kernel: impl RowKernel) {
-        let Self { graph, codes, scorer, ef, sees_hidden, is_over, scratch } = self;
-        search(graph, codes, kernel, scorer, ef, (sees_hidden, is_over), scratch);
+        self.walk.run(kernel, self.scorer, self.scratch);
     }
 }
 
-/// See [`Search`].
-#[inline(always)]
-pub(super) fn search(
-    graph: &Graph,
-    codes: &Codes,
-    kernel: impl RowKernel,
-    scorer: impl Scorer,
-    ef: usize,
-    (sees_hidden, is_over): (&dyn Fn(u32) -> bool, &dyn Fn() -> bool),
-    scratch: &mut Scratch,
-) {
-    let Scratch { pool, passed, visited, neighbors, .. } = scratch;
-    let end = codes.end();
-    let rows_ahead = (LINES_AHEAD / codes.lines_per_row()).clamp(2, ROWS_AHEAD_MAX);
-    pool.reset(ef);
-    passed.reset(ef);
-    visited.reset(end);
-    let entry_points = graph.entry_points.load();
-    neighbors.clear();
-    for &slot in &entry_points.slots {
-        if slot < end && visited.insert(slot) {
-            neighbors.push(slot);
-        }
+impl<'s> Walk<'s> {
+    /// From a point of the graph to near ones that are alive.
+    pub(super) fn from_point(graph: &'s Graph, codes: &'s Codes, is_alive: &'s dyn Fn(u32) -> bool) -> Self {
+        Self { graph, codes, ef: graph.ef_construction, sees_hidden: is_alive, is_over: &|| false }
     }
-    for expanded in 1_usize.. {
-        for &slot in neighbors.iter().take(rows_ahead) {
-            prefetch(codes.row(slot));
-        }
-        for (i, &slot) in neighbors.iter().enumerate() {
-            if let Some(&ahead) = neighbors.get(i + rows_ahead) {
-                prefetch(codes.row(ahead));
-            }
-            let candidate = Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot);
-            offer(graph, sees_hidden, candidate, pool, passed);
-        }
-        let Some(candidate) = expand_next(pool, passed) else { return };
-        if expanded.is_multiple_of(EXPANDED_PER_DEADLINE_CHECK) && is_over() {
-            return;
-        }
-        // Probably the next one, unless a neighbour is nearer.
-        if let Some(next) = pool.peek() {
-            graph.links.prefetch(next.slot());
-        }
+
+    /// Leaves the nearest candidates in the scratch's pool.
+    #[inline(always)]
+    pub(super) fn run(self, kernel: impl RowKernel, scorer: impl Scorer, scratch: &mut Scratch) {
+        let Self { graph, codes, ef, sees_hidden, is_over } = self;
+        let Scratch { pool, passed, visited, neighbors, .. } = scratch;
+        let end = codes.end();
+        let rows_ahead = (LINES_AHEAD / codes.lines_per_row()).clamp(2, ROWS_AHEAD_MAX);
+        pool.reset(ef);
+        passed.reset(ef);
+        visited.reset(end);
+        let entry_points = graph.entry_points.load();
         neighbors.clear();
-        // Loops, since iterators are not always compiled into one.
-        'links: for line in graph.links.lines(candidate.slot()) {
-            for word in line.words() {
-                let Some(neighbor) = Links::neighbor(word) else { break 'links };
-                if neighbor < end && visited.insert(neighbor) {
-                    neighbors.push(neighbor);
+        for &slot in &entry_points.slots {
+            if slot < end && visited.insert(slot) {
+                neighbors.push(slot);
+            }
+        }
+        for expanded in 1_usize.. {
+            for &slot in neighbors.iter().take(rows_ahead) {
+                prefetch(codes.row(slot));
+            }
+            for (i, &slot) in neighbors.iter().enumerate() {
+                if let Some(&ahead) = neighbors.get(i + rows_ahead) {
+                    prefetch(codes.row(ahead));
+                }
+                let candidate = Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot);
+                offer(graph, sees_hidden, candidate, pool, passed);
+            }
+            let Some(candidate) = expand_next(pool, passed) else { return };
+            if expanded.is_multiple_of(EXPANDED_PER_DEADLINE_CHECK) && is_over() {
+                return;
+            }
+            // Probably the next one, unless a neighbour is nearer.
+            if let Some(next) = pool.peek() {
+                graph.links.prefetch(next.slot());
+            }
+            neighbors.clear();
+            // Loops, since iterators are not always compiled into one.
+            'links: for line in graph.links.lines(candidate.slot()) {
+                for word in line.words() {
+                    let Some(neighbor) = Links::neighbor(word) else { break 'links };
+                    if neighbor < end && visited.insert(neighbor) {
+                        neighbors.push(neighbor);
+                    }
                 }
             }
         }

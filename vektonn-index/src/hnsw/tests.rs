@@ -365,15 +365,8 @@ fn a_walk_ends_at_the_deadline() {
         asked.set(asked.get() + 1);
         asked.get() == 2
     };
-    graph.kernels.run(Search {
-        graph,
-        codes: &codes,
-        scorer: ByDistance(query),
-        ef: 2000,
-        sees_hidden: &|_| true,
-        is_over: &is_over,
-        scratch: &mut scratch,
-    });
+    let walk = Walk { graph, codes: &codes, ef: 2000, sees_hidden: &|_| true, is_over: &is_over };
+    graph.kernels.run(Search { walk, scorer: ByDistance(query), scratch: &mut scratch });
     assert_eq!(asked.get(), 2);
     assert!(scratch.pool.candidates().len() < 2000);
 }

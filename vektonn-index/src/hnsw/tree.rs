@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::codes::Codes;
 use super::delete::SlotSet;
 use super::graph::Graph;
-use super::search::{Scratch, ToPoint, search};
+use super::search::{Scratch, ToPoint, Walk};
 use crate::distance::row_codes::{RowKernel, Task};
 use crate::store::chunks::Chunks;
 
@@ -202,8 +202,7 @@ impl Task for FindNearest<'_> {
         let Self { graph, codes, slot } = self;
         let mut scratch = Scratch::take();
         let is_alive = |slot| !graph.dead.contains(slot);
-        let scorer = ToPoint::new(codes, slot);
-        search(graph, codes, kernel, scorer, graph.ef_construction, (&is_alive, &|| false), &mut scratch);
+        Walk::from_point(graph, codes, &is_alive).run(kernel, ToPoint::new(codes, slot), &mut scratch);
         let found = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
         let found = found.filter(|&other| other != slot).collect();
         scratch.give_back();
