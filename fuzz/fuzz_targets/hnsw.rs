@@ -4,10 +4,14 @@
 //! The first two bytes choose the metric and the parameters, the others are operations and what they need.
 #![no_main]
 
+mod operations;
+
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use vektonn_index::{HnswParams, IndexStore, Metric, SearchOptions, StoreChange, View};
+
+use crate::operations::{Bytes, Random};
 
 const DIMENSION: usize = 3;
 const VIEWS_MAX: usize = 3;
@@ -96,16 +100,7 @@ fn check([graph, exact]: &[View<'_, u16, ()>; 2], query: &Point, options: &Searc
     assert!(found.is_sorted_by(|a, b| (a.0, a.1) < (b.0, b.1)), "{found:?}");
 }
 
-/// What is left of the input; zeros follow.
-struct Bytes<'i>(&'i [u8]);
-
 impl Bytes<'_> {
-    fn next(&mut self) -> u8 {
-        let Some((&first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        first
-    }
-
     fn change(&mut self) -> (u16, Option<Point>) {
         let id = u16::from(self.next());
         (id, (id % 8 != 7).then(|| self.point()))
@@ -121,17 +116,7 @@ impl Bytes<'_> {
     }
 }
 
-/// Xorshift (Marsaglia: Xorshift RNGs, 2003).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
     /// Few coordinates, so that many points are equal.
     fn change(&mut self) -> (u16, Option<Point>) {
         let id = (self.next() % 1024) as u16;

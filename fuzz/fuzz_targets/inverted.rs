@@ -4,10 +4,14 @@
 //! The first byte chooses the metric, the others are operations and what they need.
 #![no_main]
 
+mod operations;
+
 use std::collections::BTreeMap;
 
 use libfuzzer_sys::fuzz_target;
 use vektonn_index::{IndexStore, Metric, SearchOptions, SparseVector, StoreChange, View};
+
+use crate::operations::{Bytes, Random};
 
 const DIMENSION: usize = u32::MAX as usize;
 const VIEWS_MAX: usize = 3;
@@ -112,16 +116,7 @@ fn distance(metric: Metric, query: &SparseVector, point: &SparseVector) -> f32 {
     if (distance as f32).is_finite() { distance as f32 + 0.0 } else { f32::INFINITY }
 }
 
-/// What is left of the input; zeros follow.
-struct Bytes<'i>(&'i [u8]);
-
 impl Bytes<'_> {
-    fn next(&mut self) -> u8 {
-        let Some((&first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        first
-    }
-
     fn change(&mut self) -> (u16, Option<SparseVector>) {
         let id = u16::from(self.next());
         (id, (id % 8 != 7).then(|| self.vector()))
@@ -156,17 +151,7 @@ fn vector(pairs: BTreeMap<u32, f32>) -> SparseVector {
     SparseVector::new(&indices, &values, DIMENSION).expect("indices are unique and values finite")
 }
 
-/// Xorshift (Marsaglia: Xorshift RNGs, 2003).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
     fn change(&mut self) -> (u16, Option<SparseVector>) {
         let terms = self.next() % 12;
         // The product of two numbers is small more often.
