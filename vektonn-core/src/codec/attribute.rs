@@ -77,7 +77,7 @@ pub(super) fn put_value(tag: u32, value: &AttributeValue, buffer: &mut Vec<u8>) 
         AttributeValue::Guid(value) => put_bytes(GUID, guid_bytes(value), buffer),
         AttributeValue::Bool(value) => wire::put_varint(BOOL, u64::from(*value), buffer),
         AttributeValue::Int64(value) => wire::put_varint(INT64, *value as u64, buffer),
-        AttributeValue::Float64(value) => wire::put_double(FLOAT64, *value, buffer),
+        AttributeValue::Float64(value) => wire::put_doubles(FLOAT64, &[*value], buffer),
         AttributeValue::DateTime(value) => {
             wire::put_delimited(DATE_TIME, timestamp_len(*value), buffer);
             for (tag, number) in timestamp_fields(*value) {

@@ -40,9 +40,7 @@ pub fn encode_data_point(data_point: &DataPoint) -> Vec<u8> {
         put_bytes(KEY, attribute.key.as_bytes(), &mut buffer);
         put_value(VALUE, &attribute.value, &mut buffer);
     }
-    for &coordinate in coordinates {
-        wire::put_double(COORDINATES, coordinate, &mut buffer);
-    }
+    wire::put_doubles(COORDINATES, coordinates, &mut buffer);
     for &index in indices {
         // A negative number is written as the 64-bit integer that it is.
         wire::put_varint(COORDINATE_INDICES, index as u64, &mut buffer);

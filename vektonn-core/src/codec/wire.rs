@@ -136,10 +136,14 @@ pub(super) fn put_varint(tag: u32, number: u64, buffer: &mut Vec<u8>) {
     encode_varint(number, buffer);
 }
 
-/// Writes a double.
-pub(super) fn put_double(tag: u32, number: f64, buffer: &mut Vec<u8>) {
-    buffer.push(key(tag, WireType::SixtyFourBit));
-    buffer.extend_from_slice(&number.to_le_bytes());
+/// Writes doubles, a field for each.
+pub(super) fn put_doubles(tag: u32, numbers: &[f64], buffer: &mut Vec<u8>) {
+    let start = buffer.len();
+    buffer.resize(start + DOUBLE_LEN * numbers.len(), key(tag, WireType::SixtyFourBit));
+    let (fields, _) = buffer[start..].as_chunks_mut::<DOUBLE_LEN>();
+    for (field, number) in fields.iter_mut().zip(numbers) {
+        field[1..].copy_from_slice(&number.to_le_bytes());
+    }
 }
 
 /// The length of a string, bytes or a message, with its tag and length.

@@ -50,7 +50,8 @@ const NUMBERS_ROOM: usize = 128;
 pub(super) struct Number<T>(pub(super) T);
 
 impl<'de> Deserialize<'de> for Number<f64> {
-    #[inline]
+    // Into the loop over coordinates, so that none is passed through memory.
+    #[inline(always)]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FloatVisitor).map(Self)
     }

@@ -19,9 +19,6 @@ const POWERS_OF_TEN: [f64; EXACT_DIGITS_MAX] =
 const INTEGER_POWERS_OF_TEN: [u64; 9] =
     [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
-/// Of a number that has a minus so often.
-const SIGNS: [f64; 2] = [1.0, -1.0];
-
 /// The number that `text` begins with, and its length in bytes. `None` if it is none, or larger than any f64.
 #[inline(always)]
 pub(super) fn read_number(text: &[u8]) -> Option<(Number, usize)> {
@@ -53,7 +50,8 @@ fn read_short(text: &[u8]) -> Option<(f64, usize)> {
     let digits = (digits * INTEGER_POWERS_OF_TEN[second_len] + second).cast_signed();
     // A quotient of two f64s that are exact: it is rounded once, to the nearest.
     let number = digits as f64 / POWERS_OF_TEN[decimals];
-    Some((number.copysign(SIGNS[minus]), minus + 2 + decimals))
+    let sign = (minus as u64) << 63;
+    Some((f64::from_bits(number.to_bits() | sign), minus + 2 + decimals))
 }
 
 /// What the digits at the start of `text` write, and how many they are; all eight bytes at once, in the manner of

@@ -49,7 +49,6 @@ impl Error for GaveUp {
 #[derive(Clone, Copy)]
 enum Start {
     Nothing,
-    Space,
     Number,
     String,
     List,
@@ -64,7 +63,6 @@ const STARTS: [Start; 256] = {
     let mut byte = 0;
     while byte < 256 {
         starts[byte] = match byte as u8 {
-            b' ' | b'\n' | b'\t' | b'\r' => Start::Space,
             b'-' | b'0'..=b'9' => Start::Number,
             b'"' => Start::String,
             b'[' => Start::List,
@@ -100,10 +98,10 @@ impl<'de> QuickReader<'de> {
     fn peek(&mut self) -> Option<u8> {
         loop {
             let (&byte, rest) = self.rest.split_first()?;
-            match STARTS[usize::from(byte)] {
-                Start::Space => self.rest = rest,
-                _ => return Some(byte),
+            if !matches!(byte, b' ' | b'\n' | b'\t' | b'\r') {
+                return Some(byte);
             }
+            self.rest = rest;
         }
     }
 
@@ -180,7 +178,7 @@ impl<'de> Deserializer<'de> for &mut QuickReader<'de> {
             Start::True => self.word(b"true").and_then(|()| visitor.visit_bool(true)),
             Start::False => self.word(b"false").and_then(|()| visitor.visit_bool(false)),
             Start::Null => self.word(b"null").and_then(|()| visitor.visit_unit()),
-            Start::Space | Start::Nothing => Err(GaveUp),
+            Start::Nothing => Err(GaveUp),
         }
     }
 
