@@ -38,6 +38,10 @@ use clap::{Parser, Subcommand};
 
 use crate::report::Report;
 
+/// The server's, so that what runs in this process has its costs: librdkafka's bare clients and indexes alike.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Benchmarks of Vektonn; run them with --release.
 #[derive(Parser)]
 #[command(name = "vektonn-bench")]
