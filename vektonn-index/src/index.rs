@@ -78,6 +78,16 @@ impl IndexSpec {
         }
     }
 
+    /// How many queries of so many one thread should search together, so that every thread of the current rayon pool has
+    /// some: an exact search of dense vectors reads points for many queries at once, others only ask for fewer tasks.
+    pub(crate) fn queries_together(self, queries: usize) -> usize {
+        let together_max = match self {
+            Self { kind: VectorKind::Dense, hnsw: None, .. } => 128,
+            _ => 16,
+        };
+        queries.div_ceil(rayon::current_num_threads()).next_multiple_of(4).clamp(1, together_max)
+    }
+
     /// Checks that a vector can be stored in such an index.
     pub(crate) fn check_stored(self, vector: &StoredVector) -> Result<(), VectorError> {
         self.check_query(Query::from(vector))

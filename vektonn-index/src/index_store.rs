@@ -22,9 +22,6 @@ use crate::store::slots::IndexFull;
 use crate::store::timeline::{Batch, Pin, Timeline};
 use crate::view::{At, Hit, View, id_of};
 
-/// Queries that one thread searches together: beyond that nothing is gained, and coded queries leave the cache.
-const QUERIES_TOGETHER_MAX: usize = 64;
-
 /// Vectors with ids and payloads, searchable while they change.
 ///
 /// Any number of threads may search and apply changes at the same time: searches never wait, batches of changes
@@ -390,7 +387,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     {
         let view = self.view();
         let numbers: Vec<usize> = (0..count).collect();
-        let groups = numbers.par_chunks(queries_together(count));
+        let groups = numbers.par_chunks(self.spec.queries_together(count));
         let calls = groups.len();
         let search_group = |numbers: &[usize]| -> Result<Vec<Vec<Neighbor<Id>>>, SearchError> {
             let queries: Vec<Q> = numbers.iter().map(|&number| query(number)).collect::<Result<_, _>>()?;
@@ -400,12 +397,6 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         let found: Vec<_> = groups.map(search_group).collect::<Result<_, _>>()?;
         Ok(found.into_iter().flatten().collect())
     }
-}
-
-/// How many queries of so many one thread should search together: enough to share the reading of the points, and few
-/// enough for every thread of the current rayon pool to have some.
-pub(crate) fn queries_together(queries: usize) -> usize {
-    queries.div_ceil(rayon::current_num_threads()).next_multiple_of(4).clamp(1, QUERIES_TOGETHER_MAX)
 }
 
 fn ids_of<Id: Clone, Payload>(hits: Vec<Hit<'_, Id, Payload>>) -> Vec<Neighbor<Id>> {

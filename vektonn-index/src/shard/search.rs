@@ -8,7 +8,6 @@ use vektonn_core::{FoundDataPoint, Metric, SearchQuery, StoredVector, Vector};
 
 use super::Shard;
 use super::splits::Split;
-use crate::index_store::queries_together;
 use crate::options::{SearchError, SearchOptions};
 use crate::query::Query;
 use crate::store::timeline::Pin;
@@ -60,7 +59,7 @@ impl Shard {
         match query.query_vectors.as_slice() {
             [_] => search(&query.query_vectors, 1),
             vectors => {
-                let groups = vectors.par_chunks(queries_together(vectors.len()));
+                let groups = vectors.par_chunks(self.spec.queries_together(vectors.len()));
                 let calls = groups.len();
                 let found = groups.map(|vectors| search(vectors, calls));
                 Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
