@@ -3,7 +3,7 @@
 /// A candidate packed for comparison: its score, its slot, and whether it was expanded.
 ///
 /// Scores are below 2^31. Candidates of equal score are ordered by slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate(u64);
 
 const EXPANDED: u64 = 1;
@@ -42,10 +42,16 @@ impl Pool {
         self.next = 0;
     }
 
+    /// Only candidates before this one are near enough.
+    #[inline(always)]
+    pub(super) fn bound(&self) -> Candidate {
+        if self.candidates.len() < self.ef { Candidate(u64::MAX) } else { self.candidates[self.ef - 1] }
+    }
+
     /// Whether a candidate is near enough.
     #[inline(always)]
     pub(super) fn is_open_to(&self, candidate: Candidate) -> bool {
-        self.candidates.len() < self.ef || self.candidates.last().is_some_and(|&last| candidate < last)
+        candidate < self.bound()
     }
 
     /// Keeps the candidate if it is near enough, and tells whether it is the next to be expanded. It must not be offered

@@ -30,6 +30,8 @@ pub(super) struct Scratch {
     neighbors: Vec<u32>,
     /// The codes of a query, and the same in lines.
     pub(super) query: (Vec<u8>, Vec<Line>),
+    /// Those of them that are near enough.
+    near: Vec<Candidate>,
     /// For writers.
     pub(super) candidates: Vec<Candidate>,
 }
@@ -138,28 +140,41 @@ impl<'s> Walk<'s> {
     #[inline(always)]
     pub(super) fn run(self, kernel: impl RowKernel, scorer: impl Scorer, scratch: &mut Scratch) {
         let Self { graph, codes, ef, sees_hidden, is_over } = self;
-        let Scratch { pool, passed, visited, neighbors, .. } = scratch;
+        let Scratch { pool, passed, visited, neighbors, near, .. } = scratch;
         let end = codes.end();
         let rows_ahead = (LINES_AHEAD / codes.lines_per_row()).clamp(2, ROWS_AHEAD_MAX);
         pool.reset(ef);
         passed.reset(ef);
         visited.reset(end);
         let entry_points = graph.entry_points.load();
-        neighbors.clear();
+        let most = entry_points.slots.len().max(graph.links.degree) + 1;
+        neighbors.resize(most, 0);
+        near.resize(most, Candidate::default());
+        let mut new = 0;
         for &slot in &entry_points.slots {
-            if slot < end && visited.insert(slot) {
-                neighbors.push(slot);
+            if slot < end {
+                neighbors[new] = slot;
+                new += usize::from(visited.insert(slot));
             }
         }
         for expanded in 1_usize.. {
-            for &slot in neighbors.iter().take(rows_ahead) {
+            let rows = &neighbors[..new];
+            for &slot in rows.iter().take(rows_ahead) {
                 prefetch(codes.row(slot));
             }
-            for (i, &slot) in neighbors.iter().enumerate() {
-                if let Some(&ahead) = neighbors.get(i + rows_ahead) {
+            // All are scored before any is looked at, and what is too far is sorted out without a branch: whether a
+            // neighbour is near enough cannot be foreseen, and a branch that is foreseen wrongly costs more than a score.
+            let bound = pool.bound();
+            let mut count = 0;
+            for (i, &slot) in rows.iter().enumerate() {
+                if let Some(&ahead) = rows.get(i + rows_ahead) {
                     prefetch(codes.row(ahead));
                 }
                 let candidate = Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot);
+                near[count] = candidate;
+                count += usize::from(candidate < bound);
+            }
+            for &candidate in &near[..count] {
                 offer(graph, sees_hidden, candidate, pool, passed);
             }
             let Some(candidate) = expand_next(pool, passed) else { return };
@@ -170,13 +185,14 @@ impl<'s> Walk<'s> {
             if let Some(next) = pool.peek() {
                 graph.links.prefetch(next.slot());
             }
-            neighbors.clear();
+            new = 0;
             // Loops, since iterators are not always compiled into one.
             'links: for line in graph.links.lines(candidate.slot()) {
                 for word in line.words() {
                     let Some(neighbor) = Links::neighbor(word) else { break 'links };
-                    if neighbor < end && visited.insert(neighbor) {
-                        neighbors.push(neighbor);
+                    if neighbor < end {
+                        neighbors[new] = neighbor;
+                        new += usize::from(visited.insert(neighbor));
                     }
                 }
             }

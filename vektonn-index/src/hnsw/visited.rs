@@ -7,33 +7,34 @@ const WORD: usize = u64::BITS as usize;
 #[derive(Default)]
 pub(super) struct Visited {
     words: Vec<u64>,
-    /// The words that are not zero.
+    /// The words that are not zero come first, `count` of them. There is always room for one more.
     touched: Vec<u32>,
+    count: usize,
 }
 
 impl Visited {
     /// Forgets all, and makes room for slots below `end`.
     pub(super) fn reset(&mut self, end: u32) {
-        for word in self.touched.drain(..) {
+        for &word in &self.touched[..self.count] {
             self.words[word as usize] = 0;
         }
+        self.count = 0;
         let words = (end as usize).div_ceil(WORD);
         if self.words.len() < words {
             self.words.resize(words, 0);
+            self.touched.resize(words + 1, 0);
         }
     }
 
-    /// Whether the slot is seen for the first time.
+    /// Whether the slot is seen for the first time. Without a branch, since nobody can foresee it.
     #[inline(always)]
     pub(super) fn insert(&mut self, slot: u32) -> bool {
         let (word, bit) = (slot as usize / WORD, 1 << (slot as usize % WORD));
-        let bits = &mut self.words[word];
-        if *bits == 0 {
-            self.touched.push(word as u32);
-        }
-        let is_new = *bits & bit == 0;
-        *bits |= bit;
-        is_new
+        let bits = self.words[word];
+        self.words[word] = bits | bit;
+        self.touched[self.count] = word as u32;
+        self.count += usize::from(bits == 0);
+        bits & bit == 0
     }
 }
 
