@@ -20,7 +20,6 @@ use vektonn_core::Metric;
 
 use crate::collector::Collector;
 use crate::distance::int8::CodeKernels;
-use crate::distance::row_codes::prefetch;
 use crate::distance::{self, DenseKernels};
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
@@ -193,8 +192,8 @@ impl<T> FlatIndex<T> {
         self.search_codes(reader, &queries, options, part, collectors)
     }
 
-    /// Offers some live rows, which come in about the order of their distances, until the `k` nearest do not seem to
-    /// change any more.
+    /// Offers some rows, which come in about the order of their distances, until the `k` nearest do not seem to
+    /// change any more. Offers nothing and says so if fewer than `k` of them are alive.
     pub(crate) fn offer_best(
         &self,
         reader: Reader<'_, T, f32>,
@@ -202,12 +201,15 @@ impl<T> FlatIndex<T> {
         slots: &[u32],
         k: usize,
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
-    ) {
+    ) -> bool {
         // The order is that of approximate distances: more than so many in a row that come too late are not expected.
         let late_max = k / 2 + 4;
+        slots.iter().take(k + late_max).for_each(|&slot| reader.prefetch(slot));
+        if slots.iter().filter(|&&slot| reader.sees(slot)).take(k).count() < k {
+            return false;
+        }
         let norm = if self.metric == Metric::Cosine { distance::norm(query) } else { 0.0 };
         let query = DenseQuery { coordinates: query, norm };
-        slots.iter().take(k + late_max).filter_map(|&slot| reader.row(slot)).for_each(prefetch);
         let mut nearest = TopK::new(k);
         let mut late = 0;
         for (i, &slot) in slots.iter().enumerate() {
@@ -218,10 +220,11 @@ impl<T> FlatIndex<T> {
             collector.offer(distance, slot);
             late = if i < k || distance < nearest.bound() { 0 } else { late + 1 };
             if late > late_max {
-                return;
+                break;
             }
             nearest.offer(distance, slot);
         }
+        true
     }
 
     /// Offers every live row of a part.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::quantizer::Quantizer;
 use crate::distance;
-use crate::distance::row_codes::{LINE, Line, RowKernel, write_codes};
+use crate::distance::row_codes::{LINE, Line, ROWS, RowKernel, write_codes};
 use crate::store::chunks::Chunks;
 
 /// Beyond this, scores would not fit 31 bits.
@@ -95,7 +95,29 @@ impl Codes {
     /// The squared distance of a slot to another, of which the row and the lift are given.
     #[inline(always)]
     pub(super) fn distance(&self, kernel: impl RowKernel, slot: u32, row: &[Line], lift: u32) -> u32 {
-        let squared = kernel.squared_l2(row, self.row(slot));
+        self.lifted(kernel.squared_l2(row, self.row(slot)), slot, lift)
+    }
+
+    /// The same of several slots, whose rows are given too.
+    #[inline(always)]
+    pub(super) fn distances(
+        &self,
+        kernel: impl RowKernel,
+        slots: [u32; ROWS],
+        rows: [&[Line]; ROWS],
+        row: &[Line],
+        lift: u32,
+    ) -> [u32; ROWS] {
+        let mut distances = kernel.squared_l2_of(row, rows);
+        for (distance, slot) in distances.iter_mut().zip(slots) {
+            *distance = self.lifted(*distance, slot, lift);
+        }
+        distances
+    }
+
+    /// Adds the square of what a slot's lift differs.
+    #[inline(always)]
+    fn lifted(&self, squared: u32, slot: u32, lift: u32) -> u32 {
         if self.lifts.is_none() {
             return squared;
         }

@@ -348,11 +348,10 @@ impl<T> HnswIndex<T> {
             _ => None,
         };
         options.check_deadline()?;
-        match found {
-            Some(slots) => self.rows.offer_best(reader, query, &slots, options.k, collector),
-            None => self.rows.search_into(reader, query, options, collector)?,
+        if found.is_some_and(|slots| self.rows.offer_best(reader, query, &slots, options.k, collector)) {
+            return Ok(());
         }
-        Ok(())
+        self.rows.search_into(reader, query, options, collector)
     }
 
     /// Near slots, nearest first as far as codes tell, or nothing if all must be compared.
@@ -390,10 +389,9 @@ impl<T> HnswIndex<T> {
             let scorer = ByDistance(&lines);
             self.row_kernels.run(Search { walk, scorer, scratch: &mut scratch });
         }
-        let found = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
-        let slots: Vec<u32> = found.filter(|&slot| reader.sees(slot)).collect();
+        let slots = scratch.pool.candidates().iter().map(|candidate| candidate.slot()).collect();
         scratch.query = (code, lines);
         scratch.give_back();
-        (slots.len() >= k).then_some(slots)
+        Some(slots)
     }
 }

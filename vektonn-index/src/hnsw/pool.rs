@@ -42,6 +42,11 @@ impl Pool {
         self.next = 0;
     }
 
+    /// Keeps more from now on.
+    pub(super) fn widen(&mut self, ef: usize) {
+        self.ef = ef.max(1);
+    }
+
     /// Only candidates before this one are near enough.
     #[inline(always)]
     pub(super) fn bound(&self) -> Candidate {

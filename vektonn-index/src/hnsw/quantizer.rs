@@ -59,9 +59,10 @@ impl Quantizer {
         let mut error = 0.0;
         for ((&x, &middle), code) in row.iter().zip(&self.middle).zip(codes) {
             let exact = (f64::from(x) * factor - middle) * inverse + ZERO;
-            let nearest = (exact + 0.5).floor().clamp(0.0, f64::from(CODE_MAX));
+            // Cut off: `floor` would be a call for each coordinate.
+            *code = (exact + 0.5).clamp(0.0, f64::from(CODE_MAX)) as u8;
+            let nearest = f64::from(*code);
             error += (exact - nearest) * (exact - nearest);
-            *code = nearest as u8;
         }
         error * self.step * self.step
     }

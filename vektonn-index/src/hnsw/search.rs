@@ -6,12 +6,15 @@ use super::codes::Codes;
 use super::graph::{Graph, Links};
 use super::pool::{Candidate, Pool};
 use super::visited::Visited;
-use crate::distance::row_codes::{Line, RowKernel, Task, prefetch};
+use crate::distance::row_codes::{Line, ROWS, RowKernel, Task, prefetch};
 
 /// How many lines are asked for ahead of the row that is scored. With twice as many nothing is gained any more.
 const LINES_AHEAD: usize = 64;
 /// And rows, at most.
 const ROWS_AHEAD_MAX: usize = 32;
+
+/// Entry points that a walk begins with: the nearest ones.
+const ENTRY_POINTS_KEPT: usize = 4;
 
 /// Candidates expanded between two looks at the clock: some ten microseconds.
 const EXPANDED_PER_DEADLINE_CHECK: usize = 128;
@@ -57,6 +60,9 @@ impl Scratch {
 /// How far is a slot from what is searched for?
 pub(super) trait Scorer: Copy {
     fn score(self, kernel: impl RowKernel, slot: u32, row: &[Line]) -> u32;
+
+    /// The same of several.
+    fn scores(self, kernel: impl RowKernel, slots: [u32; ROWS], rows: [&[Line]; ROWS]) -> [u32; ROWS];
 }
 
 /// The squared distance to a coded query.
@@ -80,12 +86,22 @@ impl Scorer for ByDistance<'_> {
     fn score(self, kernel: impl RowKernel, _slot: u32, row: &[Line]) -> u32 {
         kernel.squared_l2(self.0, row)
     }
+
+    #[inline(always)]
+    fn scores(self, kernel: impl RowKernel, _slots: [u32; ROWS], rows: [&[Line]; ROWS]) -> [u32; ROWS] {
+        kernel.squared_l2_of(self.0, rows)
+    }
 }
 
 impl Scorer for ByInnerProduct<'_> {
     #[inline(always)]
     fn score(self, kernel: impl RowKernel, _slot: u32, row: &[Line]) -> u32 {
         (DOT_BIAS - kernel.dot(self.0, row)) as u32
+    }
+
+    #[inline(always)]
+    fn scores(self, kernel: impl RowKernel, _slots: [u32; ROWS], rows: [&[Line]; ROWS]) -> [u32; ROWS] {
+        kernel.dot_of(self.0, rows).map(|dot| (DOT_BIAS - dot) as u32)
     }
 }
 
@@ -99,6 +115,11 @@ impl Scorer for ToPoint<'_> {
     #[inline(always)]
     fn score(self, kernel: impl RowKernel, slot: u32, _row: &[Line]) -> u32 {
         self.codes.distance(kernel, slot, self.row, self.lift)
+    }
+
+    #[inline(always)]
+    fn scores(self, kernel: impl RowKernel, slots: [u32; ROWS], rows: [&[Line]; ROWS]) -> [u32; ROWS] {
+        self.codes.distances(kernel, slots, rows, self.row, self.lift)
     }
 }
 
@@ -142,12 +163,12 @@ impl<'s> Walk<'s> {
         let Self { graph, codes, ef, sees_hidden, is_over } = self;
         let Scratch { pool, passed, visited, neighbors, near, .. } = scratch;
         let end = codes.end();
-        let rows_ahead = (LINES_AHEAD / codes.lines_per_row()).clamp(2, ROWS_AHEAD_MAX);
-        pool.reset(ef);
+        // Most of the entry points are far away: few of them need to be kept.
+        pool.reset(ef.min(ENTRY_POINTS_KEPT));
         passed.reset(ef);
         visited.reset(end);
         let entry_points = graph.entry_points.load();
-        let most = entry_points.slots.len().max(graph.links.degree) + 1;
+        let most = entry_points.slots.len().max(graph.links.degree) + ROWS;
         neighbors.resize(most, 0);
         near.resize(most, Candidate::default());
         let mut new = 0;
@@ -158,24 +179,12 @@ impl<'s> Walk<'s> {
             }
         }
         for expanded in 1_usize.. {
-            let rows = &neighbors[..new];
-            for &slot in rows.iter().take(rows_ahead) {
-                prefetch(codes.row(slot));
-            }
-            // All are scored before any is looked at, and what is too far is sorted out without a branch: whether a
-            // neighbour is near enough cannot be foreseen, and a branch that is foreseen wrongly costs more than a score.
-            let bound = pool.bound();
-            let mut count = 0;
-            for (i, &slot) in rows.iter().enumerate() {
-                if let Some(&ahead) = rows.get(i + rows_ahead) {
-                    prefetch(codes.row(ahead));
-                }
-                let candidate = Candidate::new(scorer.score(kernel, slot, codes.row(slot)), slot);
-                near[count] = candidate;
-                count += usize::from(candidate < bound);
-            }
-            for &candidate in &near[..count] {
+            let near_count = score_all(kernel, scorer, codes, (&mut *neighbors, new), pool.bound(), near);
+            for &candidate in &near[..near_count] {
                 offer(graph, sees_hidden, candidate, pool, passed);
+            }
+            if expanded == 1 {
+                pool.widen(ef);
             }
             let Some(candidate) = expand_next(pool, passed) else { return };
             if expanded.is_multiple_of(EXPANDED_PER_DEADLINE_CHECK) && is_over() {
@@ -198,6 +207,48 @@ impl<'s> Walk<'s> {
             }
         }
     }
+}
+
+/// Scores the first `new` of some slots, after which there is room for [`ROWS`] more; leaves what comes before `bound` in `near`
+/// and returns how many they are.
+///
+/// All are scored before any is looked at, and without a branch for each: whether one is near enough cannot be foreseen, and a
+/// branch that was foreseen wrongly costs more than a score.
+#[inline(always)]
+fn score_all(
+    kernel: impl RowKernel,
+    scorer: impl Scorer,
+    codes: &Codes,
+    (slots, new): (&mut [u32], usize),
+    bound: Candidate,
+    near: &mut [Candidate],
+) -> usize {
+    let rows_ahead = (LINES_AHEAD / codes.lines_per_row()).clamp(ROWS, ROWS_AHEAD_MAX);
+    for &slot in slots[..new].iter().take(rows_ahead) {
+        prefetch(codes.row(slot));
+    }
+    // The last ones are scored with copies of the first.
+    let first = slots[0];
+    for copy in &mut slots[new..new + ROWS - 1] {
+        *copy = first;
+    }
+    let (groups, _) = slots[..new + ROWS - 1].as_chunks::<ROWS>();
+    let mut count = 0;
+    for (i, &group) in groups.iter().enumerate() {
+        if let Some(ahead) = slots[..new].get(i * ROWS + rows_ahead..) {
+            for &slot in ahead.iter().take(ROWS) {
+                prefetch(codes.row(slot));
+            }
+        }
+        let [a, b, c, d] = group;
+        let scores = scorer.scores(kernel, group, [codes.row(a), codes.row(b), codes.row(c), codes.row(d)]);
+        for j in 0..ROWS {
+            let candidate = Candidate::new(scores[j], group[j]);
+            near[count] = candidate;
+            count += usize::from(candidate < bound && i * ROWS + j < new);
+        }
+    }
+    count
 }
 
 /// The nearest candidate that was not expanded yet, of both pools, as long as it may lead to nearer ones.

@@ -25,6 +25,9 @@ const WORD: usize = size_of::<u32>();
 /// Words of a line.
 pub(crate) const LINE_WORDS: usize = LINE / WORD;
 
+/// Rows that are scored together.
+pub(crate) const ROWS: usize = 4;
+
 /// The largest code of a row.
 pub(crate) const CODE_MAX: u8 = 127;
 
@@ -64,8 +67,20 @@ pub(crate) trait RowKernel: Copy {
     /// The squared Euclidean distance of two rows.
     fn squared_l2(self, a: &[Line], b: &[Line]) -> u32;
 
+    /// The same of one row and several others.
+    #[inline(always)]
+    fn squared_l2_of(self, a: &[Line], b: [&[Line]; ROWS]) -> [u32; ROWS] {
+        b.map(|b| self.squared_l2(a, b))
+    }
+
     /// The inner product of a query with a row.
     fn dot(self, query: &[Line], row: &[Line]) -> i32;
+
+    /// The same with several rows.
+    #[inline(always)]
+    fn dot_of(self, query: &[Line], rows: [&[Line]; ROWS]) -> [i32; ROWS] {
+        rows.map(|row| self.dot(query, row))
+    }
 }
 
 /// What is to be compiled for each instruction set. Everything that `run` calls and that uses the kernel must be

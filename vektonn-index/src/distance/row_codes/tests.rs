@@ -14,7 +14,16 @@ impl Task for Both<'_> {
 
     #[inline(always)]
     fn run(self, kernel: impl RowKernel) -> (u32, i32) {
-        (kernel.squared_l2(self.0, self.1), kernel.dot(self.0, self.1))
+        let zeros = Memory::zeroed(self.0.len());
+        let (squared, dot) = (kernel.squared_l2(self.0, self.1), kernel.dot(self.0, self.1));
+        for place in 0..ROWS {
+            let mut rows = [&*zeros; ROWS];
+            rows[place] = self.1;
+            assert_eq!(kernel.squared_l2_of(self.0, rows)[place], squared);
+            assert_eq!(kernel.dot_of(self.0, rows)[place], dot);
+            assert_eq!(kernel.dot_of(self.0, rows)[(place + 1) % ROWS], 0);
+        }
+        (squared, dot)
     }
 }
 
