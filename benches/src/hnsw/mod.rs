@@ -68,7 +68,7 @@ struct Size {
 }
 
 const FULL: Size =
-    Size { rounds: 7, turn: Duration::from_millis(300), latencies: 1_000, rows_max: usize::MAX };
+    Size { rounds: 5, turn: Duration::from_millis(100), latencies: 1_000, rows_max: usize::MAX };
 const QUICK: Size = Size { rounds: 3, turn: Duration::from_millis(80), latencies: 200, rows_max: 20_000 };
 
 /// What all parts need.
