@@ -25,7 +25,7 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// The codes of a chunk are copied when new rows are coded, about so many bytes for each of them: where a chunk has more, rows
 /// wait until there are a few. More of them would make searches slow, which have to fetch them themselves, often from another core's cache.
-const COPIED_PER_ROW: usize = 128 * 1024;
+const COPIED_PER_ROW: usize = 64 * 1024;
 /// Ranges are fitted anew if the errors of rows exceed what was good enough by this factor, and exchanged if that makes
 /// them smaller by the same. Queries are coded for each of the ranges, so there should be few.
 const DRIFT: f64 = 1.5;
