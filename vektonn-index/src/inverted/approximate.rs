@@ -11,10 +11,12 @@ use crate::distance::sparse::{self, BLOCK, SparseKernels};
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::Reader;
 
-/// So many rows are compared for each neighbour that is asked for.
+/// So many rows are compared for each neighbour that is asked for, and one more for so many terms of the query: the more
+/// there are, the less do the largest shares tell.
 const CANDIDATES_PER_NEIGHBOUR: usize = 4;
+const TERMS_PER_CANDIDATE: usize = 16;
 
-/// If more postings than these were added, it is faster to make all sums zero than theirs.
+/// If as many postings were added, it is faster to make all sums zero than theirs.
 const POSTINGS_MAX: usize = 2500;
 
 /// The points that look the nearest so far.
@@ -44,7 +46,8 @@ impl<T> InvertedIndex<T> {
         options: &SearchOptions,
         scratch: &mut Scratch,
     ) -> Result<Vec<(u32, &'r SparseRow)>, SearchError> {
-        let wanted = options.k.saturating_mul(CANDIDATES_PER_NEIGHBOUR);
+        let per_neighbor = CANDIDATES_PER_NEIGHBOUR + weights.len() / TERMS_PER_CANDIDATE;
+        let wanted = options.k.saturating_mul(per_neighbor);
         let mut candidates = Candidates { wanted, found: Vec::new(), bound: f32::INFINITY };
         for (window, number) in layout.windows.iter().zip(0..) {
             options.check_deadline()?;
@@ -88,47 +91,19 @@ impl Candidates {
         number: u32,
         scratch: &mut Scratch,
     ) {
-        let postings: usize = plan.short_plus.iter().map(|(postings, _)| postings.len()).sum();
-        let has_more = !plan.long.plus.is_empty() || plan.bias > 0;
-        let are_few = !has_more && postings < POSTINGS_MAX;
-        let is_first = self.bound == f32::INFINITY && !are_few;
-        if is_first {
+        let are_few = adds_to_few(plan);
+        if self.bound == f32::INFINITY && !are_few {
             add_short(plan, scratch);
-        } else {
-            subtract_short(plan, scratch);
-        }
-        if is_first || has_more {
             add_long(kernels, window, plan, scratch);
-        }
-        if is_first {
             self.bound = bound_of(plan, &scratch.maxima, self.wanted);
-        }
-        // No block asks for less than the first one. What adds nothing is no candidate.
-        let at_least = plan.at_least(self.bound, 0).max(u32::from(plan.bias) + 1);
-        let at_least = u16::try_from(at_least).unwrap_or(u16::MAX);
-        if is_first || has_more {
-            scratch.note_blocks(at_least);
-        }
-        if !is_first {
-            // Sums only grow now: each point is noted once.
-            for (Postings { points, impacts, .. }, weight) in plan.short_plus.iter().copied() {
-                sparse::add_and_note(
-                    &mut scratch.sums,
-                    points,
-                    impacts,
-                    weight,
-                    at_least,
-                    &mut scratch.noted,
-                );
-            }
+            scratch.note_blocks(self.at_least(plan));
+        } else {
+            self.note_while_adding(kernels, plan, window, scratch);
         }
         let candidate = |point: u16| {
             let point_sum = scratch.sums[usize::from(point)];
-            Candidate {
-                estimate: plan.estimate(point_sum, usize::from(point) / BLOCK),
-                window: number,
-                point,
-            }
+            let estimate = plan.estimate(point_sum, usize::from(point) / BLOCK);
+            Candidate { estimate, window: number, point }
         };
         self.found.extend(scratch.noted.drain(..).map(candidate));
         if are_few {
@@ -136,6 +111,34 @@ impl Candidates {
             points.for_each(|&point| scratch.sums[usize::from(point)] = 0);
         } else {
             scratch.clear(window);
+        }
+    }
+
+    /// The sum that a point must have. What adds nothing is no candidate.
+    fn at_least(&self, plan: &Plan<'_>) -> u16 {
+        // No block asks for less than the first one.
+        let at_least = plan.at_least(self.bound, 0).max(u32::from(plan.bias) + 1);
+        u16::try_from(at_least).unwrap_or(u16::MAX)
+    }
+
+    /// Adds up all sums, and notes each point at the moment when its sum suffices. So there is no need to look for them.
+    fn note_while_adding(
+        &self,
+        kernels: SparseKernels,
+        plan: &Plan<'_>,
+        window: &Window,
+        scratch: &mut Scratch,
+    ) {
+        let at_least = self.at_least(plan);
+        subtract_short(plan, scratch);
+        if changes_all(plan) {
+            add_long(kernels, window, plan, scratch);
+            scratch.note_blocks(at_least);
+        }
+        // Sums only grow now: each point is noted once.
+        for &(Postings { points, impacts, .. }, weight) in &plan.short_plus {
+            let Scratch { sums, noted, .. } = scratch;
+            sparse::add_and_note(sums, points, impacts, weight, at_least, noted);
         }
     }
 
@@ -147,6 +150,17 @@ impl Candidates {
             self.found.truncate(self.wanted);
         }
     }
+}
+
+/// Whether the sums of points that are in no short list change, too.
+fn changes_all(plan: &Plan<'_>) -> bool {
+    !plan.long.plus.is_empty() || plan.bias > 0
+}
+
+/// Whether few sums change: it is faster to look at these, and to make these zero, than all.
+fn adds_to_few(plan: &Plan<'_>) -> bool {
+    let postings = plan.short_plus.iter().map(|(postings, _)| postings.len()).sum::<usize>();
+    !changes_all(plan) && postings < POSTINGS_MAX
 }
 
 /// A distance that at least `wanted` points do not exceed, by the largest sums of blocks.

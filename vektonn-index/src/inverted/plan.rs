@@ -10,6 +10,10 @@ use crate::distance::sparse::{DenseList, DenseLists};
 /// Queries with more terms compare every row: sums of so many shares say little.
 pub(super) const TERMS_MAX: usize = 1 << 14;
 
+/// To read a long list takes time for all points of a window, so to be read it must be able to add so many times as much
+/// as a posting of a short one. In favour of a larger number is a faster search, of a smaller one more recall.
+const LONG_LEAST: f64 = 1.5;
+
 /// The largest sum.
 const SUM_MAX: f64 = u16::MAX as f64;
 /// Norms and their product are rounded; this is far more, for vectors of up to 2^32 coordinates.
@@ -62,6 +66,11 @@ impl Weights {
         Self { metric, terms, norm: norm * NORMS_SLACK }
     }
 
+    /// The number of terms.
+    pub(super) fn len(&self) -> usize {
+        self.terms.len()
+    }
+
     fn lists_of<'w>(&self, window: &'w Window) -> Vec<Needed<'w>> {
         let mut needed = Vec::with_capacity(self.terms.len());
         // Each step asks for what the next one reads, of all terms at once.
@@ -89,19 +98,19 @@ impl Weights {
 /// Keeps of the lists what adds so much to a score, or takes so much away, that all else together is never more than what
 /// is beyond `share` of what the lists can add.
 fn keep_largest(needed: &mut Vec<Needed<'_>>, share: f64) {
-    let largest = |needed: &Needed<'_>| needed.per_impact * 255.0;
-    needed.sort_by(|a, b| a.per_impact.total_cmp(&b.per_impact));
-    let all: f64 = needed.iter().map(largest).sum();
+    let mut largest: Vec<_> = needed.iter().map(|needed| needed.per_impact * 255.0).collect();
+    largest.sort_unstable_by(f64::total_cmp);
     // Each list may miss up to `least`, which is more than all of what the first lists have.
-    let (mut missed, mut least) = (all * (1.0 - share), 0.0);
-    for (i, list) in needed.iter().enumerate() {
+    let (mut missed, mut least) = (largest.iter().sum::<f64>() * (1.0 - share), 0.0);
+    for (i, largest) in largest.iter().enumerate() {
         least = missed / (needed.len() - i) as f64;
-        if largest(list) > least {
+        if *largest > least {
             break;
         }
-        missed -= largest(list);
+        missed -= largest;
     }
     needed.retain_mut(|needed| {
+        let least = if matches!(needed.list, List::Short(_)) { least } else { least * LONG_LEAST };
         let impact = (least / needed.per_impact).ceil().max(1.0);
         if impact > 255.0 {
             return false;
