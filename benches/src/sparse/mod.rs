@@ -25,12 +25,9 @@ const K: usize = 10;
 /// What to measure, and how thoroughly.
 #[derive(clap::Args)]
 pub(crate) struct SparseArgs {
-    /// Fewer and shorter rounds.
+    /// Fewer and shorter rounds, and no sets of 1,000,000 points.
     #[arg(long)]
     quick: bool,
-    /// Synthetic sets of 1,000,000 points too.
-    #[arg(long, conflicts_with = "quick")]
-    full: bool,
     #[command(flatten)]
     folders: Folders,
     /// Measure only these parts.
@@ -69,7 +66,7 @@ struct Size {
 
 const FULL: Size = Size {
     rounds: 9,
-    turn: Duration::from_millis(400),
+    turn: Duration::from_millis(300),
     queries: 1_000,
     latencies: 1_000,
     ef_construction: 200,
@@ -114,7 +111,7 @@ pub(crate) fn run(args: &SparseArgs) -> Result<Report> {
         size: if args.quick { &QUICK } else { &FULL },
         cores: affinity::cores()?,
         environment: &environment,
-        skewed_rows: if args.full { &[300_000, 1_000_000] } else { &[300_000] },
+        skewed_rows: if args.quick { &[300_000] } else { &[300_000, 1_000_000] },
     };
     let mut report =
         Report::new(format!("Vektonn {}; {}", env!("CARGO_PKG_VERSION"), machine::description()));
