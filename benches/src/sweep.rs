@@ -288,8 +288,10 @@ fn setting_text(setting: &Value) -> String {
 
 fn build_row(curve: &Curve, points: usize) -> [String; 6] {
     let Builds { one_thread, all_cores } = curve.builds;
-    let text =
-        |value: Option<f64>, digits: usize| value.map_or_else(String::new, |it| format!("{it:.digits$}"));
+    // What was not measured is not a number.
+    let text = |value: Option<f64>, digits: usize| {
+        value.filter(|it| it.is_finite()).map_or_else(String::new, |it| format!("{it:.digits$}"))
+    };
     let of_memory = all_cores.or(one_thread);
     [
         curve.label.clone(),

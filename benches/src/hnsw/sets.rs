@@ -90,6 +90,16 @@ fn add_goals(report: &mut Report, set: &DenseSet, name: &str, curves: &[Curve]) 
             add("hnswlib", HNSWLIB_AT_LEAST, Some(&[HNSWLIB]));
         }
     }
+    let times = |labels| RECALLS.map(|recall| against_best(ours, peers, labels, recall));
+    if let ([Some(graph), Some(graph_high)], [Some(any), Some(any_high)]) =
+        (times(Some(&GRAPHS)), times(None))
+    {
+        let [recall, high] = RECALLS;
+        report.add_summary(format!(
+            "{name}: {graph:.1} and {graph_high:.1} times as many queries per second as the best f32 graph of another engine at \
+             recall {recall} and {high}, {any:.1} and {any_high:.1} times as many as the best of all that were measured"
+        ));
+    }
 }
 
 /// How many times faster than the fastest of these that reach the recall; all peers without labels. None if nobody was measured,
