@@ -1,12 +1,14 @@
 //! Memory of an index, seen from outside: in a process that does nothing but build it.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufReader, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vektonn_index::{HnswParams, IndexStore, MemoryMode, Metric};
 
@@ -166,10 +168,18 @@ pub(crate) fn of_child(set: &DenseSet, metric: Metric, kind: Kind) -> Result<Foo
         Kind::Graph(MemoryMode::Balanced) => &["--hnsw"],
         Kind::Graph(MemoryMode::Compact) => &["--hnsw", "--compact"],
     };
+    from_another_process(["footprint", "--metric", short(metric)].iter().chain(flags), &set.base_file)
+}
+
+/// What a command of this program prints, with `--base` and a file: in a process that does nothing else.
+pub(crate) fn from_another_process<T: DeserializeOwned>(
+    arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+    base: &Path,
+) -> Result<T> {
     let output = Command::new(std::env::current_exe()?)
-        .args(["footprint", "--metric", short(metric), "--base"])
-        .arg(&set.base_file)
-        .args(flags)
+        .args(arguments)
+        .arg("--base")
+        .arg(base)
         // What is free goes back to the system at once instead of a second later, so that it is not counted.
         .env("MIMALLOC_PURGE_DELAY", "0")
         .stdin(Stdio::null())

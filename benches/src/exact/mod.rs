@@ -16,7 +16,8 @@ use anyhow::{Result, bail, ensure};
 use vektonn_index::Metric;
 
 pub(crate) use self::footprint::{
-    Footprint, FootprintArgs, Kind as FootprintKind, build, of_child as footprint_of_child, status_bytes,
+    Footprint, FootprintArgs, Kind as FootprintKind, build, from_another_process,
+    of_child as footprint_of_child, status_bytes,
 };
 use self::peers::Peers;
 use self::sets::Sets;

@@ -8,13 +8,6 @@ pub(super) const HNSWLIB: &str = "hnswlib";
 /// Graphs of the same kind, on f32.
 pub(super) const GRAPHS: [&str; 3] = [HNSWLIB, "faiss HNSWFlat", "usearch f32"];
 
-/// With more coordinates, only these are measured, or a run would take hours.
-pub(super) const ON_LARGE_SETS: [&str; 5] =
-    [HNSWLIB, "faiss HNSWFlat", "faiss HNSW-SQ8", "SVS Vamana", "ScaNN"];
-pub(super) const COORDINATES_MAX: usize = 32_000_000;
-/// The crate hnsw_rs takes longer to build than all others together.
-pub(super) const HNSW_RS_COORDINATES_MAX: usize = 16_000_000;
-
 /// All libraries from PyPI, for `rows` vectors. Graphs with M 16 have 32 neighbours in their lowest layer.
 pub(super) fn peers(rows: usize) -> Vec<Peer> {
     let graph = |label, engine, parameters| Peer { label, engine, parameters, settings: efs() };

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use vektonn_index::Metric;
 
-use super::lineups::{self, COORDINATES_MAX, GRAPHS, HNSW_RS_COORDINATES_MAX, HNSWLIB, ON_LARGE_SETS};
+use super::lineups::{self, GRAPHS, HNSWLIB};
 use super::{K, PARAMS, Setup, crate_hnsw_rs, goal};
 use crate::datasets::DenseSet;
 use crate::ground_truth;
@@ -33,16 +33,9 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
 fn one(setup: &Setup<'_>, set: &DenseSet, metric: Metric, report: &mut Report) -> Result<Vec<Curve>> {
     let truth = ground_truth::of(set, metric, setup.folders)?;
     let (mut ours, built) = Ours::hnsw(set, metric, PARAMS, &setup.cores)?;
-    let coordinates = set.base.len() * set.base.dimension();
-    let mut hnsw_rs = None;
-    if coordinates <= HNSW_RS_COORDINATES_MAX {
-        hnsw_rs = Some(crate_hnsw_rs::build(set, metric, setup.core())?);
-    }
+    let (mut hnsw_rs, hnsw_rs_built) = crate_hnsw_rs::build(set, metric, setup.core())?;
     let files = [&*set.base_file, &*set.queries_file];
-    let mut list = lineups::peers(set.base.len());
-    if coordinates > COORDINATES_MAX {
-        list.retain(|peer| ON_LARGE_SETS.contains(&peer.label));
-    }
+    let list = lineups::peers(set.base.len());
     let mut peers = Lineup::start(setup.environment, files, metric, &list, &setup.cores);
     peers.report_missing(report);
     let judge = |answers: &[i32]| recall(set, metric, &truth, answers, K);
@@ -57,20 +50,20 @@ fn one(setup: &Setup<'_>, set: &DenseSet, metric: Metric, report: &mut Report) -
         latencies: setup.size.latencies,
         judge: &judge,
     };
-    let mut contestants = vec![Contestant {
-        label: "Vektonn".to_owned(),
-        contender: &mut ours,
-        settings: lineups::efs(),
-        builds: Builds { one_thread: None, all_cores: Some(built) },
-    }];
-    if let Some((contender, built)) = &mut hnsw_rs {
-        contestants.push(Contestant {
-            label: "hnsw_rs".to_owned(),
-            contender: &mut **contender,
+    let mut contestants = vec![
+        Contestant {
+            label: "Vektonn".to_owned(),
+            contender: &mut ours,
             settings: lineups::efs(),
-            builds: Builds { one_thread: Some(*built), all_cores: None },
-        });
-    }
+            builds: Builds { one_thread: None, all_cores: Some(built) },
+        },
+        Contestant {
+            label: "hnsw_rs".to_owned(),
+            contender: &mut *hnsw_rs,
+            settings: lineups::efs(),
+            builds: Builds { one_thread: Some(hnsw_rs_built), all_cores: None },
+        },
+    ];
     contestants.extend(peers.contestants());
     let curves = sweep::sweep(&work, &mut contestants)?;
     sweep::report(report, &work, &format!("hnsw-{}", set.name), &curves, &RECALLS)?;

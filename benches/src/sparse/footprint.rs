@@ -1,9 +1,8 @@
 //! Memory of a sparse index, seen from outside: in a process that does nothing but build it.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail};
 use fastrand::Rng;
 use serde::{Deserialize, Serialize};
 use vektonn_index::{IndexStore, Metric, StoreChange};
@@ -11,7 +10,7 @@ use vektonn_index::{IndexStore, Metric, StoreChange};
 use super::text::short;
 use super::{Setup, goal};
 use crate::datasets::{SparseSet, sparse};
-use crate::exact::status_bytes;
+use crate::exact::{from_another_process, status_bytes};
 use crate::formats::csr;
 use crate::report::{Report, Required};
 
@@ -104,14 +103,7 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
 }
 
 pub(super) fn of_child(set: &SparseSet, metric: Metric, turnover: usize) -> Result<Footprint> {
-    let output = Command::new(std::env::current_exe()?)
-        .args(["sparse-footprint", "--metric", short(metric), "--turnover", &turnover.to_string(), "--base"])
-        .arg(&set.base_file)
-        // What is free goes back to the system at once instead of a second later, so that it is not counted.
-        .env("MIMALLOC_PURGE_DELAY", "0")
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start another process")?;
-    ensure!(output.status.success(), "sparse-footprint: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let turnover = turnover.to_string();
+    let arguments = ["sparse-footprint", "--metric", short(metric), "--turnover", &turnover];
+    from_another_process(arguments, &set.base_file)
 }
