@@ -12,5 +12,6 @@
 pub(crate) mod chunks;
 pub(crate) mod id_map;
 pub(crate) mod mapped;
+mod slot_cell;
 pub(crate) mod slots;
 pub(crate) mod timeline;

@@ -9,7 +9,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::mem::{MaybeUninit, size_of};
+use std::mem::size_of;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +17,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::chunks::{BLOCK, Chunks};
-#[cfg(not(loom))]
-use super::mapped::Zeroed;
+use super::slot_cell::SlotCell;
 use super::timeline::{Batch, Pin, Timeline};
 use crate::distance::row_codes::prefetch;
 use crate::sync::{AtomicU64, Ordering};
@@ -393,69 +392,6 @@ fn ones(mut mask: u64) -> impl Iterator<Item = Range<u32>> {
         mask = if start + length == u64::BITS { 0 } else { mask & (u64::MAX << (start + length)) };
         Some(start..start + length)
     })
-}
-
-/// One value of a slot.
-#[cfg(not(loom))]
-#[repr(transparent)]
-struct SlotCell<T>(std::cell::UnsafeCell<MaybeUninit<T>>);
-
-#[cfg(loom)]
-struct SlotCell<T>(loom::cell::UnsafeCell<MaybeUninit<T>>);
-
-// SAFETY: values are shared by reference (`Sync`) and dropped by another thread than wrote them (`Send`); who may
-// write when is explained at the top.
-unsafe impl<T: Send + Sync> Sync for SlotCell<T> {}
-
-// SAFETY: any bytes are a value of `MaybeUninit`, which is not dropped.
-#[cfg(not(loom))]
-unsafe impl<T> Zeroed for SlotCell<T> {}
-
-#[cfg(not(loom))]
-impl<T> SlotCell<T> {
-    fn vacant() -> Self {
-        Self(std::cell::UnsafeCell::new(MaybeUninit::uninit()))
-    }
-
-    fn as_ptr(&self) -> *const T {
-        self.0.get().cast()
-    }
-
-    /// # Safety
-    /// The slot is vacant and the caller is its only writer.
-    unsafe fn write(&self, value: T) {
-        // SAFETY: nobody else reads or writes the cell.
-        unsafe { self.0.get().cast::<T>().write(value) };
-    }
-
-    /// # Safety
-    /// The cell holds a value that nobody can see any more.
-    unsafe fn drop_in_place(&self) {
-        // SAFETY: as above.
-        unsafe { self.0.get().cast::<T>().drop_in_place() };
-    }
-}
-
-/// loom records each access and fails the test if a write is not ordered with it.
-#[cfg(loom)]
-impl<T> SlotCell<T> {
-    fn vacant() -> Self {
-        Self(loom::cell::UnsafeCell::new(MaybeUninit::uninit()))
-    }
-
-    fn as_ptr(&self) -> *const T {
-        self.0.with(|value| value.cast())
-    }
-
-    unsafe fn write(&self, value: T) {
-        // SAFETY: see above.
-        self.0.with_mut(|cell| unsafe { cell.cast::<T>().write(value) });
-    }
-
-    unsafe fn drop_in_place(&self) {
-        // SAFETY: see above.
-        self.0.with_mut(|cell| unsafe { cell.cast::<T>().drop_in_place() });
-    }
 }
 
 #[cfg(all(test, not(loom)))]
