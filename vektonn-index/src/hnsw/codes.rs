@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::quantizer::Quantizer;
 use crate::distance;
-use crate::distance::row_codes::{LINE, Line, ROWS, RowKernel, write_codes};
+use crate::distance::row_codes::{LINE, Line, ROWS, RowKernel, Width, write_bytes};
 use crate::store::chunks::Chunks;
 
 /// Beyond this, scores would not fit 31 bits.
@@ -35,11 +35,12 @@ struct Lifts {
 
 impl Codes {
     /// No codes yet. With `norm_max`, for inner products of vectors up to this norm.
-    pub(super) fn new(quantizer: Quantizer, dimension: usize, norm_max: Option<f64>) -> Self {
+    pub(super) fn new(quantizer: Quantizer, norm_max: Option<f64>) -> Self {
+        let lines_per_row = quantizer.width.lines(quantizer.dimension());
         Self {
             quantizer,
-            rows: Chunks::new(dimension.div_ceil(LINE)),
-            lines_per_row: dimension.div_ceil(LINE),
+            rows: Chunks::new(lines_per_row),
+            lines_per_row,
             lifts: norm_max.map(|norm_max| Lifts { norm_max, values: Chunks::new(1) }),
             end: AtomicU32::new(0),
         }
@@ -56,24 +57,38 @@ impl Codes {
         self.lines_per_row
     }
 
-    /// The codes of a slot below [`end`](Self::end).
+    /// The codes of a slot that there is room for.
     #[inline(always)]
     pub(super) fn row(&self, slot: u32) -> &[Line] {
         self.rows.get(slot)
     }
 
-    /// Codes a vector times `factor` for a slot that nobody can reach; returns what is lost as
-    /// [`Quantizer::encode`] does.
-    pub(super) fn write(&self, slot: u32, row: &[f32], factor: f64) -> f64 {
-        let mut codes = vec![0; row.len()];
-        let error = self.quantizer.encode(row, factor, &mut codes);
+    /// Makes room for a slot. Only for the writer.
+    pub(super) fn reserve(&self, slot: u32) {
         self.rows.reserve_zeroed(slot);
-        write_codes(&codes, self.row(slot));
         if let Some(lifts) = &self.lifts {
             lifts.values.reserve_zeroed(slot);
+        }
+    }
+
+    /// Puts the codes of a query into lines.
+    pub(super) fn write_query(&self, codes: &[u8], lines: &mut Vec<Line>) {
+        lines.resize_with(self.quantizer.width.query_lines(codes.len()), Line::default);
+        write_bytes(codes, lines);
+    }
+
+    /// Codes a vector times `factor` for a slot that nobody can reach, and that there is room for; returns what is lost as
+    /// [`Quantizer::encode`] does.
+    pub(super) fn write(&self, slot: u32, row: &[f32], factor: f64) -> f64 {
+        let (mut coordinates, mut codes) = (Vec::new(), Vec::new());
+        let mut error = self.quantizer.encode(row, factor, &mut coordinates, &mut codes);
+        self.quantizer.width.write_row(&codes, self.row(slot));
+        if let Some(lifts) = &self.lifts {
             let norm = distance::norm(row);
-            let lift = (lifts.norm_max * lifts.norm_max - norm * norm).max(0.0).sqrt();
-            let lift = (lift * self.quantizer.inverse_step()).min(LIFT_MAX) as u32;
+            let squared = lifts.norm_max * lifts.norm_max - norm * norm;
+            // A vector that is longer than all before lies outside of where they are.
+            error += (-squared).max(0.0);
+            let lift = (squared.max(0.0).sqrt() * self.quantizer.inverse_step()).min(LIFT_MAX) as u32;
             lifts.values.get(slot)[0].store(lift, Ordering::Relaxed);
         }
         self.end.fetch_max(slot + 1, Ordering::Release);
@@ -81,10 +96,8 @@ impl Codes {
     }
 
     /// What the codes of a slot stand for.
-    pub(super) fn decode(&self, slot: u32, dimension: usize) -> Vec<f32> {
-        let words = self.row(slot).iter().flat_map(Line::words);
-        let codes = words.flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes());
-        codes.take(dimension).enumerate().map(|(j, code)| self.quantizer.decode(code, j)).collect()
+    pub(super) fn decode(&self, slot: u32) -> Vec<f32> {
+        self.quantizer.decode(self.quantizer.width.read_row(self.row(slot)))
     }
 
     #[inline(always)]
@@ -92,13 +105,35 @@ impl Codes {
         self.lifts.as_ref().map_or(0, |lifts| lifts.values.get(slot)[0].load(Ordering::Relaxed))
     }
 
-    /// The squared distance of a slot to another, of which the row and the lift are given.
+    /// The squared distances of a coded query to rows.
     #[inline(always)]
-    pub(super) fn distance(&self, kernel: impl RowKernel, slot: u32, row: &[Line], lift: u32) -> u32 {
-        self.lifted(kernel.squared_l2(row, self.row(slot)), slot, lift)
+    pub(super) fn distances_to(
+        &self,
+        kernel: impl RowKernel,
+        query: &[Line],
+        rows: [&[Line]; ROWS],
+    ) -> [u32; ROWS] {
+        match self.quantizer.width {
+            Width::Byte => kernel.squared_l2_of::<false>(query, rows),
+            Width::Nibble => kernel.squared_l2_of::<true>(query, rows),
+        }
     }
 
-    /// The same of several slots, whose rows are given too.
+    /// The inner products of a coded query with rows.
+    #[inline(always)]
+    pub(super) fn products_with(
+        &self,
+        kernel: impl RowKernel,
+        query: &[Line],
+        rows: [&[Line]; ROWS],
+    ) -> [i32; ROWS] {
+        match self.quantizer.width {
+            Width::Byte => kernel.dot_of::<false>(query, rows),
+            Width::Nibble => kernel.dot_of::<true>(query, rows),
+        }
+    }
+
+    /// The squared distances of slots, whose rows are given too, to another, of which the row and the lift are given.
     #[inline(always)]
     pub(super) fn distances(
         &self,
@@ -108,7 +143,10 @@ impl Codes {
         row: &[Line],
         lift: u32,
     ) -> [u32; ROWS] {
-        let mut distances = kernel.squared_l2_of(row, rows);
+        let mut distances = match self.quantizer.width {
+            Width::Byte => kernel.squared_l2_among::<false>(row, rows),
+            Width::Nibble => kernel.squared_l2_among::<true>(row, rows),
+        };
         for (distance, slot) in distances.iter_mut().zip(slots) {
             *distance = self.lifted(*distance, slot, lift);
         }
@@ -126,7 +164,7 @@ impl Codes {
     }
 
     /// Bytes that each slot takes.
-    pub(super) fn bytes_per_slot(&self, dimension: usize) -> usize {
-        dimension.next_multiple_of(LINE) + if self.lifts.is_some() { size_of::<u32>() } else { 0 }
+    pub(super) fn bytes_per_slot(&self) -> usize {
+        self.lines_per_row * LINE + if self.lifts.is_some() { size_of::<u32>() } else { 0 }
     }
 }

@@ -14,7 +14,7 @@ use super::codes::Codes;
 use super::graph::Graph;
 use super::insert::PARALLEL_MIN;
 use super::pool::Candidate;
-use super::search::{Scorer, Scratch, ToPoint};
+use super::search::{Scratch, ToPoint, score_before};
 use super::select::select_neighbors;
 use crate::distance::row_codes::{RowKernel, Task};
 
@@ -156,27 +156,28 @@ impl Task for Relink<'_> {
         let (mut gone, mut neighbors): (Vec<u32>, Vec<u32>) =
             graph.links.of(slot).partition(|&link| condemned.contains(link));
         if !graph.dead.contains(slot) {
-            let (scorer, direct) = (ToPoint::new(codes, slot), gone.len());
+            let direct = gone.len();
             let mut scratch = Scratch::take();
-            let candidates = &mut scratch.candidates;
-            candidates.clear();
+            let Scratch { slots, candidates, .. } = &mut *scratch;
+            slots.clear();
             // Where many have died, the way to the living leads through several of them.
             let mut i = 0;
             while let Some(&dead) = gone.get(i)
-                && (i < direct || candidates.len() < graph.links.degree)
+                && (i < direct || slots.len() < graph.links.degree)
             {
                 i += 1;
                 for link in graph.links.of(dead) {
                     if !graph.dead.contains(link) {
                         if link != slot && !neighbors.contains(&link) {
-                            candidates
-                                .push(Candidate::new(scorer.score(kernel, link, codes.row(link)), link));
+                            slots.push(link);
                         }
                     } else if gone.len() < DEAD_PASSED_MAX && !gone.contains(&link) {
                         gone.push(link);
                     }
                 }
             }
+            candidates.clear();
+            score_before(kernel, ToPoint::new(codes, slot), codes, slots, Candidate::LAST, candidates);
             candidates.sort_unstable();
             candidates.dedup();
             select_neighbors(codes, kernel, candidates, graph.links.degree, &mut neighbors);

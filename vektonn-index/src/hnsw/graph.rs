@@ -96,8 +96,8 @@ impl Graph {
     }
 
     /// Bytes that each slot takes.
-    pub(super) fn bytes_per_slot(&self, dimension: usize) -> usize {
-        self.links.lines_per_slot * LINE + size_of::<u32>() + self.codes.load().bytes_per_slot(dimension)
+    pub(super) fn bytes_per_slot(&self) -> usize {
+        self.links.lines_per_slot * LINE + size_of::<u32>() + self.codes.load().bytes_per_slot()
     }
 }
 

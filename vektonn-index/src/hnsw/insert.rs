@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::codes::Codes;
 use super::graph::Graph;
 use super::pool::Candidate;
-use super::search::{Scorer, Scratch, ToPoint, Walk};
+use super::search::{Scratch, ToPoint, Walk, score_before};
 use super::select::select_neighbors;
 use crate::distance::row_codes::{RowKernel, Task};
 
@@ -77,12 +77,12 @@ impl Task for FindNeighbors<'_> {
         let mut scratch = Scratch::take();
         let is_alive = |slot| !graph.dead.contains(slot);
         Walk::from_point(graph, codes, &is_alive).run(kernel, scorer, &mut scratch);
-        let pool = &mut scratch.pool;
-        for &mate in group {
-            if mate != slot {
-                pool.offer(Candidate::new(scorer.score(kernel, mate, codes.row(mate)), mate));
-            }
-        }
+        let Scratch { pool, slots: mates, candidates, .. } = &mut *scratch;
+        mates.clear();
+        mates.extend(group.iter().filter(|&&mate| mate != slot));
+        candidates.clear();
+        score_before(kernel, scorer, codes, mates, pool.bound(), candidates);
+        candidates.iter().for_each(|&mate| _ = pool.offer(mate));
         select_neighbors(codes, kernel, pool.candidates(), graph.links.degree, &mut neighbors);
         scratch.give_back();
         neighbors
@@ -129,15 +129,12 @@ pub(super) fn select_among(
     neighbors: &mut Vec<u32>,
     degree: usize,
 ) {
-    let scorer = ToPoint::new(codes, slot);
     let mut scratch = Scratch::take();
-    let candidates = &mut scratch.candidates;
+    let Scratch { slots, candidates, .. } = &mut *scratch;
+    slots.clear();
+    slots.extend(neighbors.iter().filter(|&&neighbor| !graph.dead.contains(neighbor)));
     candidates.clear();
-    for &neighbor in &*neighbors {
-        if !graph.dead.contains(neighbor) {
-            candidates.push(Candidate::new(scorer.score(kernel, neighbor, codes.row(neighbor)), neighbor));
-        }
-    }
+    score_before(kernel, ToPoint::new(codes, slot), codes, slots, Candidate::LAST, candidates);
     candidates.sort_unstable();
     neighbors.clear();
     select_neighbors(codes, kernel, candidates, degree, neighbors);

@@ -12,10 +12,12 @@
 //! and a slot is used again only after nothing links to it (`delete.rs`) and every search that may have been there has
 //! ended; `loom_tests.rs` checks that. What a search sees is decided by its reader at the end; the graph may hold more.
 
+mod basis;
 #[cfg(any(test, fuzzing))]
 mod check;
 mod codes;
 mod delete;
+mod drift;
 mod graph;
 mod insert;
 #[cfg(all(test, loom))]
@@ -36,20 +38,21 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use rayon::prelude::*;
 use vektonn_core::{HnswParams, MemoryMode, Metric};
 
 use crate::collector::Collector;
-use crate::distance::row_codes::{LINE, Line, RowKernels, write_codes};
-use crate::distance::{self, DenseKernels};
+use crate::distance::DenseKernels;
+use crate::distance::row_codes::RowKernels;
 use crate::flat::FlatIndex;
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::{IndexFull, Reader};
 use crate::store::timeline::{Batch, Timeline};
-use codes::{Codes, DIMENSION_MAX};
+use codes::DIMENSION_MAX;
 use delete::Upkeep;
+use drift::{Drift, factor};
 use graph::Graph;
-use quantizer::{Quantizer, SAMPLE};
-use search::{ByDistance, ByInnerProduct, Scratch, Search, Walk};
+use search::{ByDistance, ByInnerProduct, CodedQuery, Scratch, Search, Walk};
 
 /// With so many points a graph is begun; fewer are searched exactly: that takes some microseconds. A fuzzer shall not need so
 /// many.
@@ -62,17 +65,12 @@ const LINKED_PER_CHANGE: usize = 4;
 /// With fewer slots for each candidate that is kept, or with more candidates, comparing all takes less time.
 const SLOTS_PER_EF: usize = 16;
 const EF_MAX: usize = 8192;
-/// Codes are made anew if new points lose this many times more than the first ones (by squared distance), and if that
-/// helps by as much.
-const DRIFT: f64 = 1.5;
-/// How many new points tell that, at least.
-const DRIFT_POINTS_MIN: usize = 1024;
-
 /// Rows of f32 with a graph, once there are enough of them. `T` is what the owner keeps with each row.
 pub(crate) struct HnswIndex<T> {
     params: HnswParams,
     metric: Metric,
     dimension: usize,
+    kernels: DenseKernels,
     row_kernels: RowKernels,
     points_min: usize,
     rows: FlatIndex<T>,
@@ -97,9 +95,7 @@ struct Writer {
     upkeep: Upkeep,
     /// A graph that does not hold all points yet: it has those in slots below.
     unfinished: Option<(Arc<Graph>, u32)>,
-    /// What coding new points has lost, and how many they are.
-    lost: f64,
-    coded: usize,
+    drift: Drift,
 }
 
 impl<T> HnswIndex<T> {
@@ -128,6 +124,7 @@ impl<T> HnswIndex<T> {
             params,
             metric,
             dimension,
+            kernels,
             row_kernels: RowKernels::new(kernels.instruction_set()),
             points_min: if dimension <= DIMENSION_MAX { points_min } else { usize::MAX },
             rows: FlatIndex::without_codes(metric, dimension, kernels, timeline, directory),
@@ -172,7 +169,9 @@ impl<T> HnswIndex<T> {
             }
             (None, None) => {
                 // Whatever was alive before this batch is linked from the first slot on.
-                let graph = Arc::new(Graph::new(self.params, self.row_kernels, self.new_codes(batch)));
+                let codes = self.new_codes(batch);
+                writer.drift = Drift::from(codes.quantizer.error);
+                let graph = Arc::new(Graph::new(self.params, self.row_kernels, codes));
                 writer.unfinished = Some((Arc::clone(&graph), 0));
                 graph
             }
@@ -223,20 +222,30 @@ impl<T> HnswIndex<T> {
         let view = self.rows.slots().writer_view(batch);
         let codes = graph.codes.load_full();
         let before = writer.fresh.len();
+        let mut born = Vec::with_capacity(slots.len());
         for &slot in slots {
+            graph.reserve(slot);
             match view.row(slot) {
                 Some(row) => {
-                    writer.lost += self.code(graph, &codes, slot, row);
+                    codes.reserve(slot);
+                    graph.links.set(slot, &[]);
+                    graph.parents.forget(slot);
+                    graph.dead.set(slot, false);
                     graph.hidden.set(slot, true);
-                    writer.coded += 1;
                     writer.fresh.push(slot);
+                    born.push((slot, row));
                 }
-                None => {
-                    graph.reserve(slot);
-                    graph.remove(slot);
-                }
+                None => graph.remove(slot),
             }
         }
+        let metric = self.metric;
+        let code = |&(slot, row): &(u32, &[f32])| codes.write(slot, row, factor(metric, row));
+        let lost: Vec<f64> = if born.len() < insert::PARALLEL_MIN {
+            born.iter().map(code).collect()
+        } else {
+            born.par_iter().map(code).collect()
+        };
+        writer.drift.add(&lost);
         graph.link(&writer.fresh[before..]);
     }
 
@@ -261,73 +270,10 @@ impl<T> HnswIndex<T> {
         self.built.store(None);
         std::mem::take(&mut writer.upkeep).into_dead().for_each(|slot| self.rows.slots().bury(batch, slot));
         writer.fresh.clear();
-        (writer.lost, writer.coded) = (0.0, 0);
-    }
-
-    /// Codes all points anew if new ones lose too much.
-    fn watch_drift(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer) {
-        if writer.coded < (writer.live / 8).max(DRIFT_POINTS_MIN) {
-            return;
-        }
-        let lost = writer.lost / writer.coded as f64;
-        (writer.lost, writer.coded) = (0.0, 0);
-        if lost > graph.codes.load().quantizer.error * DRIFT {
-            self.code_anew(graph, batch, lost);
-        }
-    }
-
-    /// Codes a row for a slot that nothing links to, and begins its life in the graph.
-    fn code(&self, graph: &Graph, codes: &Codes, slot: u32, row: &[f32]) -> f64 {
-        graph.reserve(slot);
-        graph.links.set(slot, &[]);
-        graph.parents.forget(slot);
-        graph.dead.set(slot, false);
-        codes.write(slot, row, self.factor(row))
-    }
-
-    /// What a vector is multiplied with before it is coded.
-    fn factor(&self, row: &[f32]) -> f64 {
-        if self.metric != Metric::Cosine {
-            return 1.0;
-        }
-        let norm = distance::norm(row);
-        if norm > 0.0 { 1.0 / norm } else { 1.0 }
-    }
-
-    /// No codes yet, for points like the live ones.
-    fn new_codes(&self, batch: &Batch<'_>) -> Codes {
-        let view = self.rows.slots().writer_view(batch);
-        let sample = graph::spread(view.end(), SAMPLE).filter_map(|slot| view.row(slot));
-        let scaled = |row: &[f32]| {
-            let factor = self.factor(row);
-            row.iter().map(|&x| (f64::from(x) * factor) as f32).collect()
-        };
-        let sample: Vec<Vec<f32>> = sample.map(scaled).collect();
-        let norms = || (0..view.end()).filter_map(|slot| view.row(slot)).map(distance::norm);
-        let norm_max = (self.metric == Metric::InnerProduct).then(|| norms().fold(0.0, f64::max));
-        Codes::new(Quantizer::fit(&sample, self.dimension), self.dimension, norm_max)
-    }
-
-    /// Codes all points anew if that makes the loss, now `lost`, much smaller.
-    fn code_anew(&self, graph: &Graph, batch: &Batch<'_>, lost: f64) {
-        let new = self.new_codes(batch);
-        if new.quantizer.error * DRIFT > lost {
-            return;
-        }
-        let view = self.rows.slots().writer_view(batch);
-        let old = graph.codes.load_full();
-        for slot in 0..old.end() {
-            match view.row(slot) {
-                Some(row) => new.write(slot, row, self.factor(row)),
-                // The dead may still be a way to others.
-                None => new.write(slot, &old.decode(slot, self.dimension), 1.0),
-            };
-        }
-        graph.codes.store(Arc::new(new));
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let graph = self.built.load().as_ref().map_or(0, |built| built.graph.bytes_per_slot(self.dimension));
+        let graph = self.built.load().as_ref().map_or(0, |built| built.graph.bytes_per_slot());
         self.rows.bytes() + self.rows.slots().capacity() * graph
     }
 
@@ -373,24 +319,23 @@ impl<T> HnswIndex<T> {
         }
         let codes = &**graph.codes.load();
         let mut scratch = Scratch::take();
-        let (mut code, mut lines) = std::mem::take(&mut scratch.query);
-        code.resize(self.dimension, 0);
-        lines.resize_with(self.dimension.div_ceil(LINE), Line::default);
+        let mut coded = std::mem::take(&mut scratch.query);
         let (sees_hidden, is_over) = (&|slot| reader.sees(slot), &|| options.check_deadline().is_err());
         let walk = Walk { graph, codes, ef, sees_hidden, is_over };
+        let CodedQuery { coordinates, codes: code, lines } = &mut coded;
         if self.metric == Metric::InnerProduct {
-            quantizer::encode_direction(query, &mut code);
-            write_codes(&code, &lines);
-            let scorer = ByInnerProduct(&lines);
+            codes.quantizer.encode_direction(query, coordinates, code);
+            codes.write_query(code, lines);
+            let scorer = ByInnerProduct(codes, lines);
             self.row_kernels.run(Search { walk, scorer, scratch: &mut scratch });
         } else {
-            codes.quantizer.encode(query, self.factor(query), &mut code);
-            write_codes(&code, &lines);
-            let scorer = ByDistance(&lines);
+            codes.quantizer.encode_query(query, factor(self.metric, query), coordinates, code);
+            codes.write_query(code, lines);
+            let scorer = ByDistance(codes, lines);
             self.row_kernels.run(Search { walk, scorer, scratch: &mut scratch });
         }
         let slots = scratch.pool.candidates().iter().map(|candidate| candidate.slot()).collect();
-        scratch.query = (code, lines);
+        scratch.query = coded;
         scratch.give_back();
         Some(slots)
     }

@@ -9,6 +9,9 @@ pub(super) struct Candidate(u64);
 const EXPANDED: u64 = 1;
 
 impl Candidate {
+    /// After all that have a score.
+    pub(super) const LAST: Self = Self(u64::MAX);
+
     #[inline(always)]
     pub(super) fn new(score: u32, slot: u32) -> Self {
         Self(u64::from(score) << 33 | u64::from(slot) << 1)
@@ -50,7 +53,7 @@ impl Pool {
     /// Only candidates before this one are near enough.
     #[inline(always)]
     pub(super) fn bound(&self) -> Candidate {
-        if self.candidates.len() < self.ef { Candidate(u64::MAX) } else { self.candidates[self.ef - 1] }
+        if self.candidates.len() < self.ef { Candidate::LAST } else { self.candidates[self.ef - 1] }
     }
 
     /// Whether a candidate is near enough.

@@ -31,12 +31,20 @@ pub(super) struct Scratch {
     visited: Visited,
     /// Entry points, then unvisited neighbours of the point that is expanded.
     neighbors: Vec<u32>,
-    /// The codes of a query, and the same in lines.
-    pub(super) query: (Vec<u8>, Vec<Line>),
+    pub(super) query: CodedQuery,
     /// Those of them that are near enough.
     near: Vec<Candidate>,
     /// For writers.
     pub(super) candidates: Vec<Candidate>,
+    pub(super) slots: Vec<u32>,
+}
+
+/// A query on its way to its codes.
+#[derive(Default)]
+pub(super) struct CodedQuery {
+    pub(super) coordinates: Vec<f64>,
+    pub(super) codes: Vec<u8>,
+    pub(super) lines: Vec<Line>,
 }
 
 thread_local! {
@@ -57,21 +65,18 @@ impl Scratch {
     }
 }
 
-/// How far is a slot from what is searched for?
+/// How far are slots from what is searched for?
 pub(super) trait Scorer: Copy {
-    fn score(self, kernel: impl RowKernel, slot: u32, row: &[Line]) -> u32;
-
-    /// The same of several.
     fn scores(self, kernel: impl RowKernel, slots: [u32; ROWS], rows: [&[Line]; ROWS]) -> [u32; ROWS];
 }
 
 /// The squared distance to a coded query.
 #[derive(Clone, Copy)]
-pub(super) struct ByDistance<'q>(pub(super) &'q [Line]);
+pub(super) struct ByDistance<'q>(pub(super) &'q Codes, pub(super) &'q [Line]);
 
 /// The inner product with a coded query, the greatest first.
 #[derive(Clone, Copy)]
-pub(super) struct ByInnerProduct<'q>(pub(super) &'q [Line]);
+pub(super) struct ByInnerProduct<'q>(pub(super) &'q Codes, pub(super) &'q [Line]);
 
 /// The squared distance to a point of the index.
 #[derive(Clone, Copy)]
@@ -83,25 +88,15 @@ pub(super) struct ToPoint<'c> {
 
 impl Scorer for ByDistance<'_> {
     #[inline(always)]
-    fn score(self, kernel: impl RowKernel, _slot: u32, row: &[Line]) -> u32 {
-        kernel.squared_l2(self.0, row)
-    }
-
-    #[inline(always)]
     fn scores(self, kernel: impl RowKernel, _slots: [u32; ROWS], rows: [&[Line]; ROWS]) -> [u32; ROWS] {
-        kernel.squared_l2_of(self.0, rows)
+        self.0.distances_to(kernel, self.1, rows)
     }
 }
 
 impl Scorer for ByInnerProduct<'_> {
     #[inline(always)]
-    fn score(self, kernel: impl RowKernel, _slot: u32, row: &[Line]) -> u32 {
-        (DOT_BIAS - kernel.dot(self.0, row)) as u32
-    }
-
-    #[inline(always)]
     fn scores(self, kernel: impl RowKernel, _slots: [u32; ROWS], rows: [&[Line]; ROWS]) -> [u32; ROWS] {
-        kernel.dot_of(self.0, rows).map(|dot| (DOT_BIAS - dot) as u32)
+        self.0.products_with(kernel, self.1, rows).map(|dot| (DOT_BIAS - dot) as u32)
     }
 }
 
@@ -112,11 +107,6 @@ impl<'c> ToPoint<'c> {
 }
 
 impl Scorer for ToPoint<'_> {
-    #[inline(always)]
-    fn score(self, kernel: impl RowKernel, slot: u32, _row: &[Line]) -> u32 {
-        self.codes.distance(kernel, slot, self.row, self.lift)
-    }
-
     #[inline(always)]
     fn scores(self, kernel: impl RowKernel, slots: [u32; ROWS], rows: [&[Line]; ROWS]) -> [u32; ROWS] {
         self.codes.distances(kernel, slots, rows, self.row, self.lift)
@@ -207,6 +197,28 @@ impl<'s> Walk<'s> {
             }
         }
     }
+}
+
+/// Scores slots, and adds those before `bound` to `near`.
+#[inline(always)]
+pub(super) fn score_before(
+    kernel: impl RowKernel,
+    scorer: impl Scorer,
+    codes: &Codes,
+    slots: &mut Vec<u32>,
+    bound: Candidate,
+    near: &mut Vec<Candidate>,
+) {
+    let count = slots.len();
+    if count == 0 {
+        return;
+    }
+    let before = near.len();
+    slots.resize(count + ROWS, 0);
+    near.resize(before + count + ROWS, Candidate::default());
+    let found = score_all(kernel, scorer, codes, (&mut *slots, count), bound, &mut near[before..]);
+    near.truncate(before + found);
+    slots.truncate(count);
 }
 
 /// Scores the first `new` of some slots, after which there is room for [`ROWS`] more; leaves what comes before `bound` in `near`

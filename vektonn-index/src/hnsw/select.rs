@@ -2,7 +2,7 @@
 
 use super::codes::Codes;
 use super::pool::Candidate;
-use crate::distance::row_codes::RowKernel;
+use crate::distance::row_codes::{ROWS, RowKernel};
 
 /// A candidate is left out if a neighbour is nearer to it than it is to the point, by this factor of their squared
 /// distances. Above 1, so that some longer links remain: they shorten the way through the graph.
@@ -24,9 +24,15 @@ pub(super) fn select_neighbors(
         }
         let (row, lift) = (codes.row(candidate.slot()), codes.lift(candidate.slot()));
         let distance = candidate.score() as f32;
-        // A loop, since a closure would have to be compiled for the instruction set.
-        for &neighbor in &*selected {
-            if codes.distance(kernel, neighbor, row, lift) as f32 * ALPHA <= distance {
+        // Loops, since a closure would have to be compiled for the instruction set.
+        for some in selected.chunks(ROWS) {
+            // The last ones are compared with copies of the first.
+            let slots = [some[0], some[1 % some.len()], some[2 % some.len()], some[3 % some.len()]];
+            let [a, b, c, d] = slots;
+            let rows = [codes.row(a), codes.row(b), codes.row(c), codes.row(d)];
+            let [a, b, c, d] = codes.distances(kernel, slots, rows, row, lift);
+            // One branch for all: nobody can foresee it.
+            if a.min(b).min(c.min(d)) as f32 * ALPHA <= distance {
                 continue 'candidates;
             }
         }

@@ -308,6 +308,68 @@ fn what_drifts_away_is_coded_anew() {
     assert!(recall >= 0.95, "{recall}");
 }
 
+/// Points of 160 dimensions, in one of several subspaces of 8.
+fn in_subspace(id: u32, subspace: u64) -> Vec<f32> {
+    let mut random = fastrand::Rng::with_seed(subspace);
+    let mut vector = vec![0.0; 160];
+    for amount in point(id.into(), 8, 5) {
+        vector.iter_mut().for_each(|x| *x += amount * (random.f32() - 0.5));
+    }
+    vector
+}
+
+/// Codes have fewer dimensions than the vectors, and others when the points are elsewhere. The dead are still a way.
+#[test]
+fn what_leaves_its_subspace_is_coded_anew() {
+    for metric in METRICS {
+        let mut subject = Subject::new(metric, 160, HnswParams::default(), 600);
+        let dimension = |subject: &Subject| {
+            subject.index.built.load().as_ref().unwrap().graph.codes.load().bytes_per_slot()
+        };
+        subject.apply((0..1500).map(|id| (id, Some(in_subspace(id, 1)))));
+        let before = dimension(&subject);
+        assert!(before < 128, "{before}");
+        for first in (0..3000).step_by(100) {
+            let new = first + 1500..first + 1600;
+            let old = first / 2..first / 2 + 50;
+            subject.apply(new.map(|id| (id, Some(in_subspace(id, 2)))).chain(old.map(|id| (id, None))));
+        }
+        subject.check_graph();
+        let queries: Vec<Vec<f32>> = (0..100).map(|i| in_subspace(5000 + i, 2)).collect();
+        let mut fresh = Subject::new(metric, 160, HnswParams::default(), 600);
+        fresh.apply(subject.points.iter().map(|(&id, point)| (id, Some(point.clone()))));
+        let [recall, expected] =
+            [subject, fresh].map(|subject| subject.recall(&queries, &SearchOptions::new(10).ef_search(20)));
+        assert!(expected >= 0.95 && recall >= expected - 0.02, "{metric:?}: {recall} instead of {expected}");
+    }
+}
+
+/// Codes that were fitted to one place tell nothing of others.
+#[test]
+fn points_that_differ_are_found_among_those_that_are_equal() {
+    let mut subject = Subject::new(Metric::L2, 8, HnswParams::default(), 200);
+    subject.apply((0..300).map(|id| (id, Some(vec![0.25; 8]))));
+    for first in (300..1500).step_by(50) {
+        subject.apply((first..first + 50).map(|id| (id, Some(point(id.into(), 8, 5)))));
+    }
+    subject.check_graph();
+    let recall = subject.recall(&queries(100, 8, 5), &SearchOptions::new(10));
+    assert!(recall >= 0.95, "{recall}");
+}
+
+/// Many dimensions that are all of use: codes of four bits.
+#[test]
+fn coarse_codes_find_nearly_all() {
+    for metric in METRICS {
+        let mut subject = Subject::new(metric, 150, HnswParams::default(), 200);
+        subject.apply((0..3000).map(|id| (id, Some(point(id.into(), 150, 20)))));
+        subject.apply((0..500).map(|i| (i * 6, None)));
+        subject.check_graph();
+        let recall = subject.recall(&queries(100, 150, 20), &SearchOptions::new(10));
+        assert!(recall >= 0.97, "{metric:?}: {recall}");
+    }
+}
+
 /// Many equal points: no list is long enough for all of them.
 #[test]
 fn equal_points_are_all_reachable() {
@@ -366,7 +428,7 @@ fn a_walk_ends_at_the_deadline() {
         asked.get() == 2
     };
     let walk = Walk { graph, codes: &codes, ef: 2000, sees_hidden: &|_| true, is_over: &is_over };
-    graph.kernels.run(Search { walk, scorer: ByDistance(query), scratch: &mut scratch });
+    graph.kernels.run(Search { walk, scorer: ByDistance(&codes, query), scratch: &mut scratch });
     assert_eq!(asked.get(), 2);
     assert!(scratch.pool.candidates().len() < 2000);
 }

@@ -30,6 +30,21 @@ impl Rotation {
             factors: std::array::from_fn(|round| (0..count).map(|i| factor(i * ROUNDS + round)).collect()),
         }
     }
+
+    /// Rotates a vector back.
+    pub(crate) fn undo(&self, vector: &mut [f64]) {
+        for factors in self.factors.iter().rev() {
+            let rest = vector.len() - factors.len();
+            let undo = |part: &mut [f64]| {
+                hadamard(part);
+                part.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+            };
+            if rest > 0 {
+                undo(&mut vector[rest..]);
+            }
+            undo(&mut vector[..factors.len()]);
+        }
+    }
 }
 
 /// Numbers without meaning (splitmix64, by S. Vigna).
@@ -56,6 +71,12 @@ pub(super) fn rotate(rotation: &Rotation, vector: &mut [f64]) {
 #[inline(always)]
 fn transform(factors: &[f64], vector: &mut [f64]) {
     vector.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+    hadamard(vector);
+}
+
+/// The transform itself. It is its own inverse, but for a factor.
+#[inline(always)]
+fn hadamard(vector: &mut [f64]) {
     let (registers, rest) = vector.as_chunks_mut::<LANES>();
     for x in registers {
         butterflies::<1>(x);
@@ -95,12 +116,14 @@ mod tests {
         #[test]
         fn inner_products_stay(pairs in proptest::collection::vec((-1.0..1.0, -1.0..1.0), 1..300)) {
             let (mut a, mut b): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
-            let before = [dot(&a, &a), dot(&a, &b)];
+            let (before, original) = ([dot(&a, &a), dot(&a, &b)], a.clone());
             let rotation = Rotation::new(a.len());
             rotate(&rotation, &mut a);
             rotate(&rotation, &mut b);
             let after = [dot(&a, &a), dot(&a, &b)];
             prop_assert!(before.iter().zip(after).all(|(x, y)| (x - y).abs() < 1e-11), "{before:?}, {after:?}");
+            rotation.undo(&mut a);
+            prop_assert!(a.iter().zip(&original).all(|(x, y)| (x - y).abs() < 1e-12), "{a:?}, {original:?}");
         }
     }
 

@@ -1,0 +1,291 @@
+//! The coordinates that are coded: fewer than a vector has where that loses little, and all about equally wide.
+//!
+//! Codes have one step for all dimensions and, from [`LINE`] dimensions on, few bits. So what a few dimensions hold is
+//! spread over all of them by a rotation. Vectors that lie near a subspace, as those of many models do, are projected onto it
+//! first: LeanVec (Tepper et al., arXiv 2312.16335) walks a graph in the principal components of its points, too.
+
+use faer::Mat;
+
+use crate::distance::DenseKernels;
+use crate::distance::int8::{CodeKernels, Rotation};
+use crate::distance::row_codes::LINE;
+
+/// What a projection may lose of a row, as a part of the mean square: some times what codes of four bits lose.
+const LOST_MAX: f64 = 0.04;
+/// One in so many rows may lose more. Not what all lose together is looked at: a few rows of another kind, all of which
+/// would look alike, can be all that a search is interested in.
+const ROWS_PER_STRANGER: usize = 128;
+/// One in so many sampled rows tells how much a projection loses; it is fitted to the others.
+const ROWS_PER_TEST: usize = 4;
+/// Rows for each dimension of a projection that is fitted to them.
+const ROWS_PER_AXIS: usize = 4;
+/// Rounds of subspace iteration.
+const ROUNDS: usize = 3;
+
+/// A change of coordinates that leaves distances as they are, or nearly so.
+pub(super) struct Basis {
+    dense: DenseKernels,
+    rotating: CodeKernels,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Few enough as they are.
+    Own,
+    Rotated(Rotation),
+    Projected(Projection),
+}
+
+struct Projection {
+    /// Rows of the vectors' dimension, orthonormal.
+    axes: Box<[f32]>,
+    mean: Box<[f32]>,
+    /// The mean, projected.
+    projected_mean: Box<[f64]>,
+}
+
+impl Basis {
+    /// A basis for vectors like these rows.
+    pub(super) fn fit(rows: &[Vec<f32>], dimension: usize, dense: DenseKernels) -> Self {
+        let rotating = CodeKernels::new(dense.instruction_set());
+        let kind = if dimension <= LINE {
+            Kind::Own
+        } else {
+            let widths = std::iter::successors(Some(LINE), |width| Some(width * 2));
+            let widths =
+                widths.take_while(|width| width * 2 <= dimension && width * ROWS_PER_AXIS <= rows.len());
+            let sample = Sample::new(rows, dimension);
+            let found = widths.map(|width| sample.subspace(width)).find(|space| sample.is_kept_by(space));
+            match found {
+                Some(space) => Kind::Projected(sample.projection(&space, &rotating)),
+                None => Kind::Rotated(Rotation::new(dimension)),
+            }
+        };
+        Self { dense, rotating, kind }
+    }
+
+    /// Replaces `coordinates` by those of a vector times `factor`.
+    pub(super) fn turn(&self, row: &[f32], factor: f64, coordinates: &mut Vec<f64>) {
+        coordinates.clear();
+        let scaled = |&x: &f32| f64::from(x) * factor;
+        match &self.kind {
+            Kind::Own => coordinates.extend(row.iter().map(scaled)),
+            Kind::Rotated(rotation) => {
+                coordinates.extend(row.iter().map(scaled));
+                self.rotating.rotate(rotation, coordinates);
+            }
+            Kind::Projected(Projection { axes, projected_mean, .. }) => {
+                let mut products = vec![0.0; projected_mean.len()];
+                self.dense.dot_many(row, axes, row.len(), &mut products);
+                coordinates.extend(products.iter().map(scaled));
+            }
+        }
+    }
+
+    /// A vector with these coordinates.
+    pub(super) fn turn_back(&self, mut coordinates: Vec<f64>) -> Vec<f32> {
+        match &self.kind {
+            Kind::Own => {}
+            Kind::Rotated(rotation) => rotation.undo(&mut coordinates),
+            Kind::Projected(Projection { axes, mean, projected_mean }) => {
+                let mut vector: Vec<f64> = mean.iter().map(|&x| f64::from(x)).collect();
+                let axes = axes.chunks_exact(mean.len());
+                for ((coordinate, middle), axis) in coordinates.iter().zip(projected_mean).zip(axes) {
+                    let amount = coordinate - middle;
+                    vector.iter_mut().zip(axis).for_each(|(x, &axis)| *x += amount * f64::from(axis));
+                }
+                coordinates = vector;
+            }
+        }
+        coordinates.into_iter().map(|x| x as f32).collect()
+    }
+
+    /// The squared distance of a vector times `factor` to the nearest one that has coordinates here: `coordinates`.
+    pub(super) fn lost(&self, row: &[f32], factor: f64, coordinates: &[f64]) -> f64 {
+        let Kind::Projected(Projection { mean, projected_mean, .. }) = &self.kind else { return 0.0 };
+        let whole = row.iter().zip(mean).map(|(&x, &mean)| (f64::from(x) * factor - f64::from(mean)).powi(2));
+        let kept = coordinates.iter().zip(projected_mean).map(|(x, mean)| (x - mean).powi(2));
+        (whole.sum::<f64>() - kept.sum::<f64>()).max(0.0)
+    }
+}
+
+/// Rows of a sample less their mean: those that projections are fitted to, and those that test them.
+struct Sample {
+    mean: Box<[f32]>,
+    fitted: Mat<f64>,
+    tested: Mat<f64>,
+}
+
+impl Sample {
+    fn new(rows: &[Vec<f32>], dimension: usize) -> Self {
+        let sum_of = |j: usize| rows.iter().map(|row| f64::from(row[j])).sum::<f64>();
+        let mean: Box<[f32]> =
+            (0..dimension).map(|j| (sum_of(j) / rows.len().max(1) as f64) as f32).collect();
+        let centered = |rows: Vec<&Vec<f32>>| {
+            Mat::from_fn(rows.len(), dimension, |i, j| f64::from(rows[i][j]) - f64::from(mean[j]))
+        };
+        let part = |is_test: bool| {
+            let rows = rows.iter().enumerate().filter(|(i, _)| i.is_multiple_of(ROWS_PER_TEST) == is_test);
+            centered(rows.map(|(_, row)| row).collect())
+        };
+        let (fitted, tested) = (part(false), part(true));
+        Self { mean, fitted, tested }
+    }
+
+    /// Orthonormal columns that span about the first `width` principal components: subspace iteration, which begins with
+    /// what some of the rows span (Golub and Van Loan, "Matrix Computations", section 8.2.4).
+    fn subspace(&self, width: usize) -> Mat<f64> {
+        let rows = self.fitted.nrows();
+        let mut space =
+            orthonormal(Mat::from_fn(self.fitted.ncols(), width, |i, j| self.fitted[(j * rows / width, i)]));
+        for _ in 0..ROUNDS {
+            space = orthonormal(self.fitted.transpose() * (&self.fitted * &space));
+        }
+        space
+    }
+
+    /// Whether a subspace is near nearly all rows.
+    fn is_kept_by(&self, space: &Mat<f64>) -> bool {
+        let kept = &self.tested * space;
+        let rows = self.tested.nrows();
+        let most = LOST_MAX * self.tested.squared_norm_l2() / rows as f64;
+        let lost = |i: usize| self.tested.row(i).squared_norm_l2() - kept.row(i).squared_norm_l2();
+        (0..rows).filter(|&i| lost(i) > most).count() <= rows / ROWS_PER_STRANGER
+    }
+
+    fn projection(&self, space: &Mat<f64>, kernels: &CodeKernels) -> Projection {
+        let (dimension, width) = (space.nrows(), space.ncols());
+        let rotation = Rotation::new(width);
+        let mut axes = vec![0.0; width * dimension].into_boxed_slice();
+        let mut rotated = vec![0.0; width];
+        for i in 0..dimension {
+            rotated.iter_mut().enumerate().for_each(|(j, x)| *x = space[(i, j)]);
+            kernels.rotate(&rotation, &mut rotated);
+            rotated.iter().enumerate().for_each(|(j, &x)| axes[j * dimension + i] = x as f32);
+        }
+        let along =
+            |axis: &[f32]| axis.iter().zip(&self.mean).map(|(&a, &x)| f64::from(a) * f64::from(x)).sum();
+        let projected_mean = axes.chunks_exact(dimension).map(along).collect();
+        Projection { axes, mean: self.mean.clone(), projected_mean }
+    }
+}
+
+fn orthonormal(matrix: Mat<f64>) -> Mat<f64> {
+    matrix.qr().compute_thin_Q()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::InstructionSet;
+
+    fn kernels() -> DenseKernels {
+        DenseKernels::new(InstructionSet::Scalar)
+    }
+
+    /// Rows near a subspace of `rank` dimensions through a point that is not the origin.
+    fn rows(count: usize, dimension: usize, rank: usize, noise: f32, seed: u64) -> Vec<Vec<f32>> {
+        let mut random = fastrand::Rng::with_seed(7);
+        let axes: Vec<Vec<f32>> =
+            (0..rank).map(|_| (0..dimension).map(|_| random.f32() - 0.5).collect()).collect();
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut row = || {
+            let mut row: Vec<f32> = (0..dimension).map(|j| j as f32 + noise * (random.f32() - 0.5)).collect();
+            for axis in &axes {
+                let amount = random.f32() - 0.5;
+                row.iter_mut().zip(axis).for_each(|(x, axis)| *x += amount * axis);
+            }
+            row
+        };
+        (0..count).map(|_| row()).collect()
+    }
+
+    fn squared(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
+    }
+
+    /// Distances that are lost or won, at most, as a part of the distance.
+    fn worst(basis: &Basis, rows: &[Vec<f32>]) -> f64 {
+        let of = |row: &[f32]| -> (Vec<f64>, Vec<f64>) {
+            let mut turned = Vec::new();
+            basis.turn(row, 2.0, &mut turned);
+            (row.iter().map(|&x| f64::from(x) * 2.0).collect(), turned)
+        };
+        let error = |pair: &[Vec<f32>]| {
+            let [(a, turned_a), (b, turned_b)] = [of(&pair[0]), of(&pair[1])];
+            let before = squared(&a, &b);
+            (squared(&turned_a, &turned_b) - before).abs() / before
+        };
+        rows.windows(2).map(error).fold(0.0, f64::max)
+    }
+
+    fn back(basis: &Basis, row: &[f32]) -> (Vec<f32>, f64) {
+        let mut turned = Vec::new();
+        basis.turn(row, 1.0, &mut turned);
+        let lost = basis.lost(row, 1.0, &turned);
+        (basis.turn_back(turned), lost)
+    }
+
+    fn widen(row: &[f32]) -> Vec<f64> {
+        row.iter().map(|&x| f64::from(x)).collect()
+    }
+
+    #[test]
+    fn vectors_near_a_subspace_are_projected() {
+        let basis = Basis::fit(&rows(600, 200, 30, 0.1, 1), 200, kernels());
+        assert!(
+            matches!(&basis.kind, Kind::Projected(projection) if projection.projected_mean.len() == LINE)
+        );
+        let others = rows(50, 200, 30, 0.1, 2);
+        let worst = worst(&basis, &others);
+        assert!(worst < 0.02, "{worst}");
+        for row in &others {
+            let (back, lost) = back(&basis, row);
+            let expected = squared(&widen(row), &widen(&back));
+            assert!((lost - expected).abs() < 3e-3 * expected, "{lost}, {expected}");
+        }
+        let mut stranger = others[0].clone();
+        stranger.iter_mut().step_by(2).for_each(|x| *x += 1.0);
+        assert!(back(&basis, &stranger).1 > 10.0 * back(&basis, &others[0]).1);
+    }
+
+    #[test]
+    fn others_are_rotated() {
+        for (count, dimension, rank, noise) in
+            [(600, 100, 100, 0.0), (600, 200, 200, 0.0), (100, 200, 30, 0.1)]
+        {
+            let sample = rows(count, dimension, rank, noise, 1);
+            let basis = Basis::fit(&sample, dimension, kernels());
+            assert!(matches!(basis.kind, Kind::Rotated(_)), "{count} x {dimension}");
+            assert!(worst(&basis, &sample) < 1e-9);
+            let (back, lost) = back(&basis, &sample[0]);
+            assert_eq!((back, lost), (sample[0].clone(), 0.0));
+        }
+    }
+
+    /// One in fifty lies somewhere else.
+    #[test]
+    fn a_few_of_another_kind_keep_all_dimensions() {
+        let (mut sample, others) = (rows(1500, 200, 30, 0.1, 1), rows(30, 200, 200, 0.0, 2));
+        assert!(matches!(Basis::fit(&sample, 200, kernels()).kind, Kind::Projected(_)));
+        others.into_iter().enumerate().for_each(|(i, other)| sample[i * 50] = other);
+        assert!(matches!(Basis::fit(&sample, 200, kernels()).kind, Kind::Rotated(_)));
+    }
+
+    #[test]
+    fn few_dimensions_stay_as_they_are() {
+        let sample = rows(20, LINE, 3, 0.0, 1);
+        let basis = Basis::fit(&sample, LINE, kernels());
+        assert!(matches!(basis.kind, Kind::Own));
+        assert_eq!(back(&basis, &sample[0]), (sample[0].clone(), 0.0));
+    }
+
+    #[test]
+    fn vectors_without_a_difference_and_those_without_an_end_do_no_harm() {
+        for x in [0.0, 1.0, f32::MIN_POSITIVE, f32::MAX] {
+            let basis = Basis::fit(&vec![vec![x; 300]; 600], 300, kernels());
+            back(&basis, &[x; 300]);
+            back(&basis, &[-f32::MAX; 300]);
+        }
+    }
+}
