@@ -1,6 +1,8 @@
 //! Which instruction set runs a task, and what else of coded rows needs unsafe code.
 #![allow(unsafe_code, reason = "calls code compiled for the detected instruction set")]
 
+#[cfg(target_arch = "aarch64")]
+use super::aarch64::Dotprod;
 use super::scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{Avx2, Avx512};
@@ -23,6 +25,8 @@ impl RowKernels {
             InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => {
                 Self(InstructionSet::Avx2)
             }
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::NeonDotprod if instruction_set.is_supported() => Self(instruction_set),
             _ => Self(InstructionSet::Scalar),
         }
     }
@@ -37,6 +41,9 @@ impl RowKernels {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 => unsafe { run_avx2(task) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::NeonDotprod => unsafe { run_dotprod(task) },
             _ => task.run(Scalar),
         }
     }
@@ -56,6 +63,13 @@ fn run_avx2<T: Task>(task: T) -> T::Output {
     task.run(unsafe { Avx2::new() })
 }
 
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon,dotprod")]
+fn run_dotprod<T: Task>(task: T) -> T::Output {
+    // SAFETY: this function is called only where the processor has them.
+    task.run(unsafe { Dotprod::new() })
+}
+
 #[cfg(target_arch = "x86_64")]
 fn has_vnni() -> bool {
     std::is_x86_feature_detected!("avx512bw") && std::is_x86_feature_detected!("avx512vnni")
@@ -70,7 +84,16 @@ pub(crate) fn prefetch<T>(values: &[T]) {
         // SAFETY: a prefetch reads nothing, wherever it points to.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(offset)) };
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    for offset in (0..size_of_val(values)).step_by(LINE) {
+        let address = values.as_ptr().cast::<u8>().wrapping_add(offset);
+        // The intrinsic `_prefetch` is not stable yet.
+        // SAFETY: a prefetch reads nothing, wherever it points to.
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+        }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = (values, LINE);
 }
 

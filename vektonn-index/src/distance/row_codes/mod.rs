@@ -7,6 +7,9 @@
 //!
 //! The whole loop that visits rows is compiled for each instruction set: it is a [`Task`], generic over a [`RowKernel`].
 
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code, reason = "vector loads, and instructions that the kernel's existence says are there")]
+mod aarch64;
 mod dispatch;
 mod scalar;
 #[cfg(test)]
