@@ -212,18 +212,22 @@ fn defaults_find_nearly_all() {
 
 #[test]
 fn the_graph_is_the_same_on_every_instruction_set() {
-    let all: Vec<Vec<Found>> = InstructionSet::ALL
-        .into_iter()
-        .filter(|set| set.is_supported())
-        .map(|set| {
-            let mut subject = Subject::with(Metric::L2, 70, SMALL, 100, set);
-            subject.apply((0..500).map(|i| (i, Some(point(i.into(), 70, 10)))));
-            subject.apply((0..100).map(|i| (i * 3, None)));
-            let options = SearchOptions::new(5).ef_search(6);
-            queries(50, 70, 10).iter().map(|query| subject.search(query, &options)).collect()
-        })
-        .collect();
-    assert!(all.iter().all(|found| *found == all[0]));
+    let rotated = |i| point(i, 70, 10);
+    let projected = |i: u64| in_subspace(i as u32, 1);
+    for (dimension, point) in [(70, &rotated as &dyn Fn(u64) -> Vec<f32>), (160, &projected)] {
+        let all: Vec<Vec<Found>> = InstructionSet::ALL
+            .into_iter()
+            .filter(|set| set.is_supported())
+            .map(|set| {
+                let mut subject = Subject::with(Metric::L2, dimension, SMALL, 600, set);
+                subject.apply((0..700).map(|i| (i, Some(point(i.into())))));
+                subject.apply((0..100).map(|i| (i * 3, None)));
+                let options = SearchOptions::new(5).ef_search(6);
+                (1000..1050).map(|i| subject.search(&point(i), &options)).collect()
+            })
+            .collect();
+        assert!(all.iter().all(|found| *found == all[0]), "{dimension}");
+    }
 }
 
 /// Points that come one after another, cluster by cluster, are found as well as those that come at once.
