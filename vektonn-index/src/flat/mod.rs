@@ -203,7 +203,7 @@ impl<T> FlatIndex<T> {
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
     ) -> bool {
         // The order is that of approximate distances: more than so many in a row that come too late are not expected.
-        let late_max = k / 2 + slots.len() / 16 + 4;
+        let late_max = k / 4 + slots.len() / 8 + 2;
         slots.iter().take(k + late_max).for_each(|&slot| reader.prefetch(slot));
         if slots.iter().filter(|&&slot| reader.sees(slot)).take(k).count() < k {
             return false;
