@@ -57,13 +57,14 @@ pub(crate) fn build(args: &FootprintArgs) -> Result<()> {
     let change = |id: usize, row: usize| -> Result<_> {
         Ok(StoreChange::upsert(id as u32, sparse::row(&rows, row)?.into(), ()))
     };
-    let all: Vec<usize> = (0..rows.rows()).collect();
-    for ids in all.chunks(CHANGES) {
-        store.apply(ids.iter().map(|&id| change(id, id)).collect::<Result<Vec<_>>>()?)?;
+    let points = rows.rows();
+    for first in (0..points).step_by(CHANGES) {
+        let ids = first..points.min(first + CHANGES);
+        store.apply(ids.map(|id| change(id, id)).collect::<Result<Vec<_>>>()?)?;
     }
     let mut random = Rng::with_seed(1);
-    for _ in 0..args.turnover * all.len() {
-        store.apply([change(random.usize(..all.len()), random.usize(..all.len()))?])?;
+    for _ in 0..args.turnover * points {
+        store.apply([change(random.usize(..points), random.usize(..points))?])?;
     }
     let footprint = Footprint { claimed: store.bytes() as f64, resident: status_bytes("RssAnon")? - before };
     println!("{}", serde_json::to_string(&footprint)?);

@@ -3,10 +3,11 @@
 use super::lists::{Lists, Short};
 use super::terms::TermTable;
 use crate::distance::sparse::{BLOCK, Codes, place};
+use crate::store::mapped::Memory;
 
 /// A list with at least one posting in so many points has an impact for every point of the window: adding it is then
 /// faster, and takes not much more memory.
-const LONG: usize = 12;
+const LONG: usize = 10;
 
 /// Of a long list in order of impact, the largest impacts are kept as postings too, one for so many points.
 const POINTS_PER_TOP: usize = 32;
@@ -16,17 +17,25 @@ const POINTS_PER_TOP: usize = 32;
 const TERMS_MAPPED_MIN: usize = 1 << 16;
 const TERMS_PER_COORDINATE_MAX: usize = 4;
 
+/// Bytes of a vector that is gone soon. Allocators give one so large a place of its own, so that it leaves no hole among
+/// what stays, and touch nothing of it.
+const SCRATCH_BYTES_MIN: usize = 1 << 20;
+
 /// Shorter lists are ordered by comparisons.
 const COUNTED_MIN: usize = 128;
 
 /// The coordinates of one sign of a window's points, point after point.
-#[derive(Default)]
 pub(super) struct Coordinates {
     pub(super) terms: Vec<u32>,
     /// Above zero; to be multiplied with the factor of their point.
     pub(super) magnitudes: Vec<f32>,
     /// Where the coordinates of each point end.
     pub(super) ends: Vec<usize>,
+}
+
+/// An empty vector for what is gone when the window is made.
+pub(super) fn scratch<T>(len: usize) -> Vec<T> {
+    Vec::with_capacity(len.max(SCRATCH_BYTES_MIN / size_of::<T>()))
 }
 
 /// A list that is being made.
@@ -48,6 +57,11 @@ enum Place {
 }
 
 impl Coordinates {
+    /// None yet, of no point.
+    pub(super) fn with_room(coordinates: usize, points: usize) -> Self {
+        Self { terms: scratch(coordinates), magnitudes: scratch(coordinates), ends: scratch(points) }
+    }
+
     /// With the factor of each point: its index, its first coordinate and the one after its last.
     fn by_point(&self) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
@@ -58,17 +72,21 @@ impl Coordinates {
     fn number_terms(&mut self) -> Vec<u32> {
         let Some(&last) = self.terms.iter().max() else { return Vec::new() };
         if last as usize > self.terms.len() * TERMS_PER_COORDINATE_MAX + TERMS_MAPPED_MIN {
-            let mut distinct = self.terms.clone();
+            let mut distinct = scratch(self.terms.len());
+            distinct.extend_from_slice(&self.terms);
             distinct.sort_unstable();
             distinct.dedup();
-            let table = TermTable::new(distinct.iter().map(|&term| (term, ())).collect());
+            let mut entries = Memory::<(u32, ())>::zeroed_apart(distinct.len());
+            entries.iter_mut().zip(&distinct).for_each(|(entry, &term)| entry.0 = term);
+            let table = TermTable::new(entries);
             let number = |term: u32| table.find(term).map_or(0, |(number, ..)| number as u32);
             self.terms.iter_mut().for_each(|term| *term = number(*term));
             return distinct;
         }
-        let mut numbers = vec![0; last as usize + 1];
+        let mut numbers = scratch(last as usize + 1);
+        numbers.resize(last as usize + 1, 0);
         self.terms.iter().for_each(|&term| numbers[term as usize] = 1);
-        let mut distinct = Vec::new();
+        let mut distinct = scratch(0);
         for (number, term) in numbers.iter_mut().zip(0..).filter(|(number, _)| **number > 0) {
             *number = distinct.len() as u32;
             distinct.push(term);
@@ -84,7 +102,8 @@ impl Lists {
     pub(super) fn new(mut coordinates: Coordinates, factors: &[f64], all_1: bool, by_impact: bool) -> Self {
         let terms = coordinates.number_terms();
         let draft = Draft { count: 0, place: Place::Short(0), scale: 1.0, per_scale: 0.0 };
-        let mut drafts = vec![draft; terms.len()];
+        let mut drafts = scratch(terms.len());
+        drafts.resize(terms.len(), draft);
         for (point, range) in coordinates.by_point() {
             let numbers = &coordinates.terms[range.clone()];
             for (&number, &magnitude) in numbers.iter().zip(&coordinates.magnitudes[range]) {
@@ -97,7 +116,7 @@ impl Lists {
             draft.scale = if all_1 { 1.0 } else { scale_for(draft.per_scale) };
             draft.per_scale = 1.0 / f64::from(draft.scale);
         }
-        let mut lists = Self::with_room(&terms, &mut drafts, coordinates.ends.len(), by_impact);
+        let mut lists = Self::with_room(&terms, &mut drafts, coordinates.ends.len(), all_1, by_impact);
         lists.fill(&coordinates, factors, &mut drafts);
         drop((coordinates, drafts));
         if by_impact {
@@ -107,16 +126,22 @@ impl Lists {
     }
 
     /// Lists with room for the postings.
-    fn with_room(terms: &[u32], drafts: &mut [Draft], points: usize, by_impact: bool) -> Self {
-        let (mut short, mut long) = (Vec::with_capacity(terms.len()), Vec::new());
+    fn with_room(terms: &[u32], drafts: &mut [Draft], points: usize, all_1: bool, by_impact: bool) -> Self {
+        let is_long = |draft: &Draft| draft.count as usize * LONG >= points;
+        let are_long = drafts.iter().filter(|draft| is_long(draft)).count();
+        let mut short = Memory::<(u32, Short)>::zeroed_apart(terms.len() - are_long);
+        let mut long = Memory::<(u32, f32)>::zeroed_apart(are_long);
+        let (mut shorts, mut longs) = (0, 0);
         let mut postings = 0_u32;
         for (&term, draft) in terms.iter().zip(drafts) {
-            if draft.count as usize * LONG >= points {
-                draft.place = Place::Long(long.len() as u32);
-                long.push((term, draft.scale));
+            if is_long(draft) {
+                draft.place = Place::Long(longs as u32);
+                long[longs] = (term, draft.scale);
+                longs += 1;
             } else {
                 draft.place = Place::Short(postings);
-                short.push((term, Short { start: postings, scale: draft.scale }));
+                short[shorts] = (term, (postings, draft.scale));
+                shorts += 1;
                 postings = postings.checked_add(draft.count).expect("a window has fewer than 2^32 postings");
             }
         }
@@ -124,9 +149,9 @@ impl Lists {
         let blocks = points.div_ceil(BLOCK);
         let postings = postings as usize + tops * long.len();
         Self {
-            points: vec![0; postings].into(),
-            impacts: vec![0; postings].into(),
-            codes: vec![[0; BLOCK]; long.len() * blocks].into(),
+            points: Memory::zeroed_apart(postings),
+            impacts: Memory::zeroed_apart(if all_1 { 0 } else { postings }),
+            codes: Memory::zeroed_apart(long.len() * blocks),
             short: TermTable::new(short),
             long: TermTable::new(long),
             tops,
@@ -145,7 +170,9 @@ impl Lists {
                 match &mut draft.place {
                     Place::Short(next) => {
                         self.points[*next as usize] = point as u16;
-                        self.impacts[*next as usize] = impact;
+                        if let Some(place) = self.impacts.get_mut(*next as usize) {
+                            *place = impact;
+                        }
                         *next += 1;
                     }
                     &mut Place::Long(list) => {
@@ -158,9 +185,9 @@ impl Lists {
 
     /// Orders short lists by impact, and finds the largest ones of long lists.
     fn order(&mut self) {
-        let mut order = Order::default();
+        let mut order = Order { keys: scratch(0), ordered: scratch(0) };
         let long_starts = self.short_end();
-        let mut starts = self.short.values().map(|list| list.start as usize).peekable();
+        let mut starts = self.short.values().map(|&(start, _)| start as usize).peekable();
         while let Some(start) = starts.next() {
             let range = start..starts.peek().copied().unwrap_or(long_starts);
             let (points, impacts) = (&mut self.points[range.clone()], &mut self.impacts[range]);
@@ -179,7 +206,6 @@ impl Lists {
 }
 
 /// Orders postings by impact; its memory is used again.
-#[derive(Default)]
 struct Order {
     keys: Vec<u32>,
     ordered: Vec<u32>,
@@ -284,7 +310,7 @@ mod tests {
                 terms.map(|term| (term, point, 1.0 + (point * 7919 % 1000) as f64))
             })
             .collect();
-        let mut coordinates = Coordinates::default();
+        let mut coordinates = Coordinates::with_room(postings.len(), 3_000);
         for of_point in postings.chunks(3) {
             coordinates.terms.extend(of_point.iter().map(|posting| posting.0));
             coordinates.magnitudes.extend(of_point.iter().map(|posting| posting.2 as f32));

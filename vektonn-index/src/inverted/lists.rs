@@ -2,10 +2,14 @@
 
 use super::terms::TermTable;
 use crate::distance::row_codes::prefetch;
-use crate::distance::sparse::Codes;
+use crate::distance::sparse::{Codes, WINDOW_POINTS_MAX};
+use crate::store::mapped::Memory;
 
 /// Impacts that are compared at once with the least one that is wanted.
 const LINE: usize = 64;
+
+/// What lists have for impacts that are all 1.
+static ONES: [u8; WINDOW_POINTS_MAX] = [1; WINDOW_POINTS_MAX];
 
 /// The points that have a term, with *impacts*: the magnitude of a coordinate in units of its list's scale, rounded up to
 /// 8 bits. So a magnitude `m` with the impact `i` has `(i - 1) * scale <= m <= i * scale`.
@@ -14,22 +18,19 @@ pub(super) struct Lists {
     /// Scales of the long lists.
     pub(super) long: TermTable<f32>,
     /// After the postings of the short lists, `tops` of each long one.
-    pub(super) points: Box<[u16]>,
-    pub(super) impacts: Box<[u8]>,
+    pub(super) points: Memory<u16>,
+    /// Empty if all are 1.
+    pub(super) impacts: Memory<u8>,
     pub(super) tops: usize,
     /// Whether the postings of each list are in descending order of impact; else they are in order of their points.
     pub(super) by_impact: bool,
     /// For each long list, the impacts of all points.
-    pub(super) codes: Box<[Codes]>,
+    pub(super) codes: Memory<Codes>,
     pub(super) blocks: usize,
 }
 
-/// A short list: its postings end where those of the next one start.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Short {
-    pub(super) start: u32,
-    pub(super) scale: f32,
-}
+/// Where the postings of a short list start, and its scale. They end where those of the next one start.
+pub(super) type Short = (u32, f32);
 
 /// One posting list.
 #[derive(Clone, Copy)]
@@ -81,12 +82,12 @@ impl Lists {
             let start = self.short_end() + list * self.tops;
             return Some((List::Long(codes, self.postings(start..start + self.tops)), scale));
         }
-        let (_, list, next) = self.short.find(term)?;
-        let end = next.map_or(self.short_end(), |next| next.start as usize);
-        let postings = self.postings(list.start as usize..end);
+        let (_, &(start, scale), next) = self.short.find(term)?;
+        let end = next.map_or(self.short_end(), |next| next.0 as usize);
+        let postings = self.postings(start as usize..end);
         prefetch(&postings.points[..1]);
         prefetch(&postings.impacts[..1]);
-        Some((List::Short(postings), list.scale))
+        Some((List::Short(postings), scale))
     }
 
     /// Asks for the memory that [`ask_for_entry`](Self::ask_for_entry) reads.
@@ -108,7 +109,8 @@ impl Lists {
 
     #[inline]
     fn postings(&self, range: std::ops::Range<usize>) -> Postings<'_> {
-        let (points, impacts) = (&self.points[range.clone()], &self.impacts[range]);
+        let points = &self.points[range.clone()];
+        let impacts = if self.impacts.is_empty() { &ONES[..points.len()] } else { &self.impacts[range] };
         Postings { points, impacts, by_impact: self.by_impact }
     }
 

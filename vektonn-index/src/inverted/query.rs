@@ -95,8 +95,11 @@ impl<'q> SparseQuery<'q> {
     #[inline]
     fn distance_by(&self, row: &SparseRow, coordinate_at: impl Fn(u32) -> f32) -> f32 {
         match self.metric {
-            Metric::InnerProduct => distance::inner_product_distance(dot(row, coordinate_at)),
-            Metric::Cosine => distance::cosine_distance(dot(row, coordinate_at), self.norm * row.norm()),
+            Metric::InnerProduct => distance::inner_product_distance(dot_and_norm(row, coordinate_at).0),
+            Metric::Cosine => {
+                let (dot, norm) = dot_and_norm(row, coordinate_at);
+                distance::cosine_distance(dot, self.norm * norm)
+            }
             Metric::L2 => unreachable!("L2 goes through both lists"),
             Metric::JaccardBinary => {
                 let (mut common, mut size) = (0, 0);
@@ -111,14 +114,16 @@ impl<'q> SparseQuery<'q> {
     }
 }
 
-/// The inner product, summed over the row by ascending index.
+/// The inner product, summed over the row by ascending index, and the row's Euclidean norm; see [`distance::norm`].
 #[inline]
-fn dot(row: &SparseRow, coordinate_at: impl Fn(u32) -> f32) -> f64 {
-    let mut sum = 0.0;
+fn dot_and_norm(row: &SparseRow, coordinate_at: impl Fn(u32) -> f32) -> (f64, f64) {
+    let (mut sum, mut squares) = (0.0, 0.0);
     for (index, value) in row.coordinates() {
-        sum += f64::from(coordinate_at(index)) * f64::from(value);
+        let value = f64::from(value);
+        sum += f64::from(coordinate_at(index)) * value;
+        squares += value * value;
     }
-    sum
+    (sum, squares.sqrt())
 }
 
 /// The squared Euclidean distance, summed by ascending index.

@@ -2,21 +2,19 @@
 
 use vektonn_core::SparseVector;
 
-use crate::distance;
 use crate::distance::row_codes::prefetch;
 
-/// A sparse vector with its norm. Neighbouring indices of most vectors differ by less than 2^16, so what is kept is the
+/// A sparse vector. Neighbouring indices of most vectors differ by less than 2^16, so what is kept is the
 /// gap between them, in 16 bits.
 ///
-/// Layout in 16-bit words, low ones first: the number of coordinates (2 words), the bits of the norm (4), the bits of
-/// each value (2 each), and for each index how much it exceeds the smallest one that could follow: one word, or
-/// [`WIDE`] and two words.
+/// Layout in 16-bit words, low ones first: the number of coordinates, the bits of each value (2 words each), and for each
+/// index how much it exceeds the smallest one that could follow. The number and these gaps take one word, or [`WIDE`]
+/// and two words.
 pub(crate) struct SparseRow {
     words: Box<[u16]>,
 }
 
-const HEADER: usize = 6;
-/// Announces a gap that does not fit into one word.
+/// Announces a number that does not fit into one word.
 const WIDE: u16 = u16::MAX;
 
 /// The coordinates of a row, by ascending index.
@@ -31,19 +29,12 @@ pub(super) struct Coordinates<'r> {
 impl SparseRow {
     pub(crate) fn new(vector: &SparseVector) -> Self {
         let (indices, values) = (vector.indices(), vector.values());
-        let mut words = Vec::with_capacity(HEADER + values.len() * 3);
-        words.extend(halves(values.len() as u32));
-        let norm = distance::norm(values).to_bits();
-        words.extend(halves(norm as u32));
-        words.extend(halves((norm >> 32) as u32));
+        let mut words = Vec::with_capacity(1 + values.len() * 3);
+        push(&mut words, values.len() as u32);
         words.extend(values.iter().flat_map(|value| halves(value.to_bits())));
         let mut next = 0;
         for &index in indices {
-            let gap = index - next;
-            match u16::try_from(gap) {
-                Ok(gap) if gap != WIDE => words.push(gap),
-                _ => words.extend([WIDE].into_iter().chain(halves(gap))),
-            }
+            push(&mut words, index - next);
             next = index.wrapping_add(1);
         }
         Self { words: words.into() }
@@ -51,7 +42,7 @@ impl SparseRow {
 
     /// The number of coordinates, explicit zeros included.
     pub(super) fn len(&self) -> usize {
-        joined([self.words[0], self.words[1]]) as usize
+        next(&mut self.words.iter()).unwrap_or_default() as usize
     }
 
     /// The number of coordinates that are not zero.
@@ -59,15 +50,11 @@ impl SparseRow {
         self.coordinates().values.filter(|value| f32::from_bits(joined(**value)) != 0.0).count()
     }
 
-    /// The Euclidean norm; see [`distance::norm`].
-    pub(super) fn norm(&self) -> f64 {
-        let [low, high] = [joined([self.words[2], self.words[3]]), joined([self.words[4], self.words[5]])];
-        f64::from_bits(u64::from(high) << 32 | u64::from(low))
-    }
-
     #[inline]
     pub(super) fn coordinates(&self) -> Coordinates<'_> {
-        let (values, gaps) = self.words[HEADER..].split_at(self.len() * 2);
+        let mut words = self.words.iter();
+        let len = next(&mut words).unwrap_or_default() as usize;
+        let (values, gaps) = words.as_slice().split_at(len * 2);
         Coordinates { values: values.as_chunks().0.iter(), gaps: gaps.iter(), next: 0 }
     }
 
@@ -98,11 +85,7 @@ impl Iterator for Coordinates<'_> {
     #[inline]
     fn next(&mut self) -> Option<(u32, f32)> {
         let value = f32::from_bits(joined(*self.values.next()?));
-        let gap = match *self.gaps.next()? {
-            WIDE => joined([*self.gaps.next()?, *self.gaps.next()?]),
-            gap => u32::from(gap),
-        };
-        let index = self.next + gap;
+        let index = self.next + next(&mut self.gaps)?;
         self.next = index.wrapping_add(1);
         Some((index, value))
     }
@@ -110,6 +93,23 @@ impl Iterator for Coordinates<'_> {
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.values.size_hint()
     }
+}
+
+/// Adds a number, in one word or three.
+fn push(words: &mut Vec<u16>, number: u32) {
+    match u16::try_from(number) {
+        Ok(number) if number != WIDE => words.push(number),
+        _ => words.extend([WIDE].into_iter().chain(halves(number))),
+    }
+}
+
+/// Reads such a number.
+#[inline]
+fn next(words: &mut std::slice::Iter<'_, u16>) -> Option<u32> {
+    Some(match *words.next()? {
+        WIDE => joined([*words.next()?, *words.next()?]),
+        number => u32::from(number),
+    })
 }
 
 fn halves(word: u32) -> [u16; 2] {

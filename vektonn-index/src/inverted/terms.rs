@@ -1,12 +1,13 @@
 //! What belongs to a term in a window?
 
 use crate::distance::row_codes::prefetch;
+use crate::store::mapped::Memory;
 
 /// Values by term, in ascending order of terms.
 pub(super) struct TermTable<V> {
-    entries: Box<[(u32, V)]>,
+    entries: Memory<(u32, V)>,
     /// Terms whose upper bits, `term >> shift`, are `i` have the entries `first[i]..first[i + 1]`.
-    first: Box<[u32]>,
+    first: Memory<u32>,
     shift: u32,
 }
 
@@ -15,22 +16,22 @@ const TERMS_PER_BUCKET: usize = 4;
 
 impl<V> TermTable<V> {
     /// Terms are strictly ascending.
-    pub(super) fn new(entries: Vec<(u32, V)>) -> Self {
+    pub(super) fn new(entries: Memory<(u32, V)>) -> Self {
         let Some(&(last, _)) = entries.last() else {
-            return Self { entries: Box::default(), first: Box::default(), shift: 0 };
+            return Self { entries, first: Memory::zeroed(0), shift: 0 };
         };
         let buckets_max = (entries.len() / TERMS_PER_BUCKET).max(1);
         let shift =
             (0..u32::BITS).find(|shift| ((last >> shift) as usize) < buckets_max).unwrap_or(u32::BITS - 1);
         let buckets = (last >> shift) as usize + 1;
-        let mut first = vec![0; buckets + 1];
-        for (term, _) in &entries {
+        let mut first = Memory::<u32>::zeroed_apart(buckets + 1);
+        for (term, _) in &*entries {
             first[(term >> shift) as usize + 1] += 1;
         }
         for i in 0..buckets {
             first[i + 1] += first[i];
         }
-        Self { entries: entries.into(), first: first.into(), shift }
+        Self { entries, first, shift }
     }
 
     /// The entry of the term, and that of the next one, if there is any.
@@ -87,13 +88,14 @@ mod tests {
     #[test]
     fn terms_of_any_size_are_found() {
         for last in [701, u32::MAX] {
-            let table = TermTable::new(vec![(3, 'a'), (64, 'b'), (700, 'c'), (last, 'd')]);
+            let entries = vec![(3, 'a'), (64, 'b'), (700, 'c'), (last, 'd')];
+            let table = TermTable::new(entries.into_boxed_slice().into());
             assert_eq!(table.find(64), Some((1, &'b', Some(&'c'))));
             assert_eq!(table.find(last), Some((3, &'d', None)));
             assert!([0, 65, 699, 702, u32::MAX - 1].into_iter().all(|term| table.find(term).is_none()));
             [0, 3, 700, last].into_iter().for_each(|term| table.ask_for_entry(term));
         }
-        let empty = TermTable::<()>::new(Vec::new());
+        let empty = TermTable::<()>::new(Memory::zeroed(0));
         empty.ask_for_bucket(0);
         empty.ask_for_entry(0);
         assert_eq!(empty.find(0), None);

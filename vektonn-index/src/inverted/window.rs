@@ -2,10 +2,11 @@
 
 use vektonn_core::Metric;
 
-use super::drafts::Coordinates;
+use super::drafts::{Coordinates, scratch};
 use super::lists::Lists;
 use super::row::SparseRow;
 use crate::distance::sparse::{BLOCK, WINDOW_POINTS_MAX};
+use crate::store::mapped::Memory;
 
 /// Smaller windows are read as a whole in no time, and are made too often for an order by impact.
 const POINTS_BY_IMPACT_MIN: usize = 4096;
@@ -17,7 +18,7 @@ pub(super) struct Window {
     /// The batch in which it was made. A slot with a later birth holds another point than it did then.
     made_in: u64,
     /// The slot of each point.
-    slots: Box<[u32]>,
+    slots: Memory<u32>,
     pub(super) positive: Lists,
     pub(super) negative: Lists,
     /// The largest norm of a point, as its magnitudes have it.
@@ -38,19 +39,22 @@ impl Window {
         let mut sizes_min = Vec::new();
         if is_jaccard {
             // Blocks of points of the same size have tight bounds.
-            let mut by_size: Vec<_> =
-                points.iter().zip(rows(&points)).map(|(&point, row)| (row.size() as u32, point)).collect();
+            let mut by_size = scratch(points.len());
+            by_size.extend(points.iter().zip(rows(&points)).map(|(&point, row)| (row.size() as u32, point)));
             by_size.sort_unstable_by_key(|&(size, (slot, _))| (size, slot));
             sizes_min.extend(by_size.chunks(BLOCK).map(|block| block[0].0));
             points = by_size.into_iter().map(|(_, point)| point).collect();
         }
-        let factor = |row: &SparseRow| if metric == Metric::Cosine { 1.0 / row.norm() } else { 1.0 };
-        let factors: Vec<f64> = rows(&points).map(factor).collect();
-        let [positive, negative] = coordinates_by_sign(&points, is_jaccard);
+        let ([positive, negative], mut norms) = coordinates_by_sign(&points, is_jaccard);
         let norm_max = match metric {
             Metric::Cosine => 1.0,
-            _ => points.iter().map(|(_, row)| row.norm()).fold(0.0, f64::max),
+            _ => norms.iter().copied().fold(0.0, f64::max),
         };
+        let factor = |norm: f64| if metric == Metric::Cosine { 1.0 / norm } else { 1.0 };
+        norms.iter_mut().for_each(|norm| *norm = factor(*norm));
+        let factors = norms;
+        let mut slots = Memory::zeroed_apart(points.len());
+        slots.iter_mut().zip(&points).for_each(|(out, &(slot, _))| *out = slot);
         // Where all impacts are 1 there is nothing to order.
         let by_impact = !is_jaccard && points.len() >= POINTS_BY_IMPACT_MIN;
         Self {
@@ -60,7 +64,7 @@ impl Window {
             norm_max,
             sizes_min: sizes_min.into(),
             postings: points.iter().map(|(_, row)| row.len() as u64).sum(),
-            slots: points.into_iter().map(|(slot, _)| slot).collect(),
+            slots,
         }
     }
 
@@ -104,20 +108,22 @@ fn rows<'p>(points: &'p [(u32, &'p SparseRow)]) -> impl Iterator<Item = &'p Spar
     })
 }
 
-/// The coordinates above and below zero; all of them in the first place, as 1, if they are only counted.
-fn coordinates_by_sign(points: &[(u32, &SparseRow)], are_counted: bool) -> [Coordinates; 2] {
-    let (mut positive, mut negative) = (Coordinates::default(), Coordinates::default());
+/// The coordinates above and below zero, all of them in the first place, as 1, if they are only counted; and the norms.
+fn coordinates_by_sign(points: &[(u32, &SparseRow)], are_counted: bool) -> ([Coordinates; 2], Vec<f64>) {
     let coordinates = rows(points).map(SparseRow::len).sum();
-    positive.terms.reserve(coordinates);
-    positive.magnitudes.reserve(coordinates);
+    let [mut positive, mut negative] = [0, 1].map(|_| Coordinates::with_room(coordinates, points.len()));
+    let mut norms = scratch(points.len());
     for row in rows(points) {
+        let mut squares = 0.0;
         for (term, value) in row.non_zeros() {
             let of_sign = if value > 0.0 || are_counted { &mut positive } else { &mut negative };
             of_sign.terms.push(term);
             of_sign.magnitudes.push(if are_counted { 1.0 } else { value.abs() });
+            squares += f64::from(value) * f64::from(value);
         }
+        norms.push(squares.sqrt());
         positive.ends.push(positive.terms.len());
         negative.ends.push(negative.terms.len());
     }
-    [positive, negative]
+    ([positive, negative], norms)
 }

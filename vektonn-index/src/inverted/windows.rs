@@ -19,6 +19,7 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 use vektonn_core::Metric;
 
+use super::drafts::scratch;
 use super::row::SparseRow;
 use super::window::Window;
 use crate::distance::sparse::WINDOW_POINTS_MAX;
@@ -191,7 +192,8 @@ impl Writer {
 
     /// Makes a window of the tail and of what is open, level by level, until there is room.
     fn seal<T>(&mut self, metric: Metric, batch: &Batch<'_>, kept: Kept<'_, T, SparseRow>) {
-        let mut points: Vec<_> = self.tail.slots().filter_map(|slot| point_of(kept, slot)).collect();
+        let mut points = scratch(TAIL_POINTS_MAX);
+        points.extend(self.tail.slots().filter_map(|slot| point_of(kept, slot)));
         let mut postings: u64 = points.iter().map(|(_, row)| row.len() as u64).sum();
         self.tail = Arc::new(Tail::new());
         self.tail_number = self.next_number();
@@ -222,7 +224,8 @@ impl Writer {
             return;
         };
         let tracked = self.windows.swap_remove(at);
-        let mut points: Vec<_> = self.points_of(&tracked, kept).collect();
+        let mut points = scratch(tracked.window.slots().len());
+        points.extend(self.points_of(&tracked, kept));
         if tracked.level == CLOSED {
             // Two closed windows that have become small make one.
             let postings = tracked.window.postings();

@@ -12,7 +12,7 @@
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
@@ -22,6 +22,8 @@ use rustix::fs::FallocateFlags;
 
 /// Smaller arrays come from the allocator: there may be many, and a process may have some ten thousand mappings.
 const MAPPED_BYTES_MIN: usize = 256 << 10;
+/// The same for arrays that are few, and come and go: what such arrays leave behind among others, the allocator keeps.
+const MAPPED_APART_BYTES_MIN: usize = 32 << 10;
 
 /// Types of which zero bytes are a value.
 ///
@@ -31,6 +33,20 @@ pub(crate) unsafe trait Zeroed {}
 
 // SAFETY: zero bytes are the number 0.
 unsafe impl Zeroed for AtomicU32 {}
+// SAFETY: as above.
+unsafe impl Zeroed for u8 {}
+// SAFETY: as above.
+unsafe impl Zeroed for u16 {}
+// SAFETY: as above.
+unsafe impl Zeroed for u32 {}
+// SAFETY: as above.
+unsafe impl Zeroed for f32 {}
+// SAFETY: there is nothing that could not be zero.
+unsafe impl Zeroed for () {}
+// SAFETY: zero bytes are a value of each element; bytes between them mean nothing.
+unsafe impl<T: Zeroed, const N: usize> Zeroed for [T; N] {}
+// SAFETY: as above.
+unsafe impl<A: Zeroed, B: Zeroed> Zeroed for (A, B) {}
 
 /// An array that never moves.
 pub(crate) struct Memory<T> {
@@ -40,7 +56,8 @@ pub(crate) struct Memory<T> {
 }
 
 enum Owner<T> {
-    Allocator(#[expect(dead_code, reason = "is kept")] Box<[T]>),
+    /// A box, not as one: nothing else may be read or written through while there is one.
+    Allocator(NonNull<[T]>),
     Mapping(#[expect(dead_code, reason = "is kept")] MmapRaw),
 }
 
@@ -52,8 +69,17 @@ unsafe impl<T: Sync> Sync for Memory<T> {}
 impl<T: Zeroed> Memory<T> {
     /// Zeros in memory.
     pub(crate) fn zeroed(len: usize) -> Self {
+        Self::mapped_from(MAPPED_BYTES_MIN, len)
+    }
+
+    /// The same for arrays that are few, and come and go: none leaves holes in memory that is not its own.
+    pub(crate) fn zeroed_apart(len: usize) -> Self {
+        Self::mapped_from(MAPPED_APART_BYTES_MIN, len)
+    }
+
+    fn mapped_from(bytes_min: usize, len: usize) -> Self {
         let bytes = len * size_of::<T>();
-        if bytes >= MAPPED_BYTES_MIN
+        if bytes >= bytes_min
             && let Ok(map) = MmapOptions::new().len(bytes).map_anon()
         {
             return Self::of_mapping(map.into(), len)
@@ -89,9 +115,18 @@ impl<T: Zeroed> Memory<T> {
 }
 
 impl<T> From<Box<[T]>> for Memory<T> {
-    fn from(mut values: Box<[T]>) -> Self {
-        let start = NonNull::from(&mut *values).cast();
-        Self { start, len: values.len(), _owner: Owner::Allocator(values) }
+    fn from(values: Box<[T]>) -> Self {
+        let values = NonNull::from(Box::leak(values));
+        Self { start: values.cast(), len: values.len(), _owner: Owner::Allocator(values) }
+    }
+}
+
+impl<T> Drop for Owner<T> {
+    fn drop(&mut self) {
+        if let Self::Allocator(values) = self {
+            // SAFETY: it was a box, and nobody refers to it any more.
+            drop(unsafe { Box::from_raw(values.as_ptr()) });
+        }
     }
 }
 
@@ -103,6 +138,14 @@ impl<T> Deref for Memory<T> {
         // SAFETY: the owner holds as many values there, initialised from the beginning, as long as `self` lives, and
         // is not touched otherwise.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Memory<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and nobody else has a reference: `self` is borrowed for writing.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
@@ -136,6 +179,15 @@ mod tests {
         assert_eq!(nowhere.err().unwrap().kind(), io::ErrorKind::NotFound);
         let too_large = Memory::<AtomicU32>::in_directory(directory.path(), 1 << 50);
         assert!(too_large.is_err());
+    }
+
+    #[test]
+    fn is_written_as_a_slice() {
+        for len in [3, MAPPED_APART_BYTES_MIN] {
+            let mut memory = Memory::<(u32, [u8; 3])>::zeroed_apart(len);
+            memory.iter_mut().zip(1..).for_each(|(value, i)| *value = (i, [i as u8; 3]));
+            assert_eq!(memory[len - 1], (len as u32, [len as u8; 3]));
+        }
     }
 
     #[test]
