@@ -11,10 +11,11 @@ use crate::distance::sparse::{self, BLOCK, SparseKernels};
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::Reader;
 
-/// So many rows are compared for each neighbour that is asked for, and one more for so many terms of the query: the more
-/// there are, the less do the largest shares tell.
+/// So many rows are compared for each neighbour that is asked for, and one more for so many terms of the query beyond the
+/// first few: the more there are, the less do the largest shares tell.
 const CANDIDATES_PER_NEIGHBOUR: usize = 4;
-const TERMS_PER_CANDIDATE: usize = 16;
+const TERMS_FEW: usize = 30;
+const TERMS_PER_CANDIDATE: usize = 5;
 
 /// If as many postings were added, it is faster to make all sums zero than theirs.
 const POSTINGS_MAX: usize = 2500;
@@ -46,13 +47,14 @@ impl<T> InvertedIndex<T> {
         options: &SearchOptions,
         scratch: &mut Scratch,
     ) -> Result<Vec<(u32, &'r SparseRow)>, SearchError> {
-        let per_neighbor = CANDIDATES_PER_NEIGHBOUR + weights.len() / TERMS_PER_CANDIDATE;
+        let more = weights.len().saturating_sub(TERMS_FEW) / TERMS_PER_CANDIDATE;
+        let per_neighbor = CANDIDATES_PER_NEIGHBOUR + more;
         let wanted = options.k.saturating_mul(per_neighbor);
         let mut candidates = Candidates { wanted, found: Vec::new(), bound: f32::INFINITY };
-        for (window, number) in layout.windows.iter().zip(0..) {
+        let plans = Plan::approximate(weights, &layout.windows, f64::from(share).clamp(0.0, 1.0));
+        for ((window, plan), number) in layout.windows.iter().zip(&plans).zip(0..) {
             options.check_deadline()?;
-            let plan = Plan::new(weights, window, Some(share.into()));
-            candidates.take(self.kernels, &plan, window, number, scratch);
+            candidates.take(self.kernels, plan, window, number, scratch);
             candidates.drop_unwanted();
         }
         Ok(rows(reader, layout, &candidates.found))
@@ -168,7 +170,7 @@ fn bound_of(plan: &Plan<'_>, maxima: &[u16], wanted: usize) -> f32 {
     if maxima.len() <= wanted {
         return f32::INFINITY;
     }
-    let mut nearest: Vec<f32> =
-        maxima.iter().enumerate().map(|(block, &largest)| plan.estimate(largest, block)).collect();
-    *nearest.select_nth_unstable_by(wanted - 1, f32::total_cmp).1
+    let mut largest = maxima.to_vec();
+    let (_, &mut sum, _) = largest.select_nth_unstable_by(wanted - 1, |a, b| b.cmp(a));
+    plan.estimate(sum, 0)
 }

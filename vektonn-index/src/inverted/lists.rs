@@ -8,6 +8,9 @@ use crate::store::mapped::Memory;
 /// Impacts that are compared at once with the least one that is wanted.
 const LINE: usize = 64;
 
+/// Impacts of a list that are asked for before it is read; the processor itself asks for those that follow.
+const IMPACTS_ASKED_FOR: usize = 4 * LINE;
+
 /// What lists have for impacts that are all 1.
 static ONES: [u8; WINDOW_POINTS_MAX] = [1; WINDOW_POINTS_MAX];
 
@@ -86,7 +89,7 @@ impl Lists {
         let end = next.map_or(self.short_end(), |next| next.0 as usize);
         let postings = self.postings(start as usize..end);
         prefetch(&postings.points[..1]);
-        prefetch(&postings.impacts[..1]);
+        prefetch(&postings.impacts[..postings.len().min(IMPACTS_ASKED_FOR)]);
         Some((List::Short(postings), scale))
     }
 

@@ -1,10 +1,13 @@
 //! What a query does on a window, in whole numbers, and which sums exclude a point. docs/sparse-search.md derives it.
 
+use std::sync::Arc;
+
 use vektonn_core::Metric;
 
 use super::lists::{List, Postings};
 use super::query::SparseQuery;
 use super::window::Window;
+use crate::distance::row_codes::prefetch;
 use crate::distance::sparse::{DenseList, DenseLists};
 
 /// Queries with more terms compare every row: sums of so many shares say little.
@@ -13,6 +16,9 @@ pub(super) const TERMS_MAX: usize = 1 << 14;
 /// To read a long list takes time for all points of a window, so to be read it must be able to add so many times as much
 /// as a posting of a short one. In favour of a larger number is a faster search, of a smaller one more recall.
 const LONG_LEAST: f64 = 1.5;
+
+/// Points of a list that are asked for at once; the processor itself asks for those that follow.
+const POINTS_ASKED_FOR: usize = 512;
 
 /// The largest sum.
 const SUM_MAX: f64 = u16::MAX as f64;
@@ -71,15 +77,20 @@ impl Weights {
         self.terms.len()
     }
 
-    fn lists_of<'w>(&self, window: &'w Window) -> Vec<Needed<'w>> {
-        let mut needed = Vec::with_capacity(self.terms.len());
-        // Each step asks for what the next one reads, of all terms at once.
-        for lists in [&window.positive, &window.negative] {
+    /// Asks for the memory that [`lists_of`](Self::lists_of) reads. Each step asks for what the next one reads, of all
+    /// terms and windows at once.
+    fn ask_for<'w>(&self, windows: impl Iterator<Item = &'w Window> + Clone) {
+        let lists = windows.flat_map(|window| [&window.positive, &window.negative]);
+        for lists in lists.clone() {
             self.terms.iter().for_each(|&(term, _)| lists.ask_for_bucket(term));
         }
-        for lists in [&window.positive, &window.negative] {
+        for lists in lists {
             self.terms.iter().for_each(|&(term, _)| lists.ask_for_entry(term));
         }
+    }
+
+    fn lists_of<'w>(&self, window: &'w Window) -> Vec<Needed<'w>> {
+        let mut needed = Vec::with_capacity(self.terms.len());
         for &(term, weight) in &self.terms {
             let (same, other) = match weight > 0.0 {
                 true => (&window.positive, &window.negative),
@@ -98,17 +109,8 @@ impl Weights {
 /// Keeps of the lists what adds so much to a score, or takes so much away, that all else together is never more than what
 /// is beyond `share` of what the lists can add.
 fn keep_largest(needed: &mut Vec<Needed<'_>>, share: f64) {
-    let mut largest: Vec<_> = needed.iter().map(|needed| needed.per_impact * 255.0).collect();
-    largest.sort_unstable_by(f64::total_cmp);
-    // Each list may miss up to `least`, which is more than all of what the first lists have.
-    let (mut missed, mut least) = (largest.iter().sum::<f64>() * (1.0 - share), 0.0);
-    for (i, largest) in largest.iter().enumerate() {
-        least = missed / (needed.len() - i) as f64;
-        if *largest > least {
-            break;
-        }
-        missed -= largest;
-    }
+    let most: Vec<_> = needed.iter().map(|needed| needed.per_impact * 255.0).collect();
+    let least = water_level(&most, most.iter().sum::<f64>() * (1.0 - share));
     needed.retain_mut(|needed| {
         let least = if matches!(needed.list, List::Short(_)) { least } else { least * LONG_LEAST };
         let impact = (least / needed.per_impact).ceil().max(1.0);
@@ -120,29 +122,56 @@ fn keep_largest(needed: &mut Vec<Needed<'_>>, share: f64) {
         // With all of its largest ones and more, a long list as a whole is faster, and better.
         if matches!(needed.list, List::Short(_)) || kept.len() < postings.len() {
             needed.list = List::Short(kept);
+            prefetch(&kept.points[..kept.len().min(POINTS_ASKED_FOR)]);
             return kept.len() > 0;
         }
         true
     });
 }
 
+/// The level to which each of these must be filled, up to its own size, to take in so much together.
+fn water_level(sizes: &[f64], volume: f64) -> f64 {
+    let (mut level, mut full) = (volume / sizes.len() as f64, 0);
+    loop {
+        let below = sizes.iter().filter(|&&size| size <= level);
+        let (sum, count) = below.fold((0.0, 0), |(sum, count), size| (sum + size, count + 1));
+        if count <= full || count == sizes.len() {
+            return level;
+        }
+        full = count;
+        level = (volume - sum) / (sizes.len() - count) as f64;
+    }
+}
+
 impl<'w> Plan<'w> {
-    /// The lists of all terms, or what makes up `share` of all that they could add.
-    pub(super) fn new(weights: &'w Weights, window: &'w Window, share: Option<f64>) -> Self {
+    /// The lists of all terms.
+    pub(super) fn new(weights: &'w Weights, window: &'w Window) -> Self {
+        weights.ask_for(std::iter::once(window));
+        Self::of_lists(weights, window, weights.lists_of(window))
+    }
+
+    /// For each window, what makes up `share` of all that the lists could add.
+    pub(super) fn approximate(weights: &'w Weights, windows: &'w [Arc<Window>], share: f64) -> Vec<Self> {
+        weights.ask_for(windows.iter().map(|window| &**window));
+        let lists: Vec<_> = windows.iter().map(|window| weights.lists_of(window)).collect();
+        let plan = |(window, mut needed): (&'w Arc<Window>, Vec<Needed<'w>>)| {
+            keep_largest(&mut needed, share);
+            Self::of_lists(weights, window, needed)
+        };
+        windows.iter().zip(lists).map(plan).collect()
+    }
+
+    fn of_lists(weights: &'w Weights, window: &'w Window, needed: Vec<Needed<'w>>) -> Self {
         let mut plan = Self {
             weights,
             window,
-            short_plus: Vec::with_capacity(weights.terms.len()),
+            short_plus: Vec::with_capacity(needed.len()),
             short_minus: Vec::new(),
             long: DenseLists::default(),
             bias: 0,
             unit: 1.0,
             rounding: 0.0,
         };
-        let mut needed = weights.lists_of(window);
-        if let Some(share) = share {
-            keep_largest(&mut needed, share.clamp(0.0, 1.0));
-        }
         if weights.metric == Metric::JaccardBinary {
             needed.into_iter().for_each(|needed| plan.add(&needed, 256));
             return plan;

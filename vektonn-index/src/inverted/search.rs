@@ -114,7 +114,7 @@ impl<T> InvertedIndex<T> {
         collector: &mut Collector<F>,
     ) -> Result<(), SearchError> {
         options.check_deadline()?;
-        let plan = &Plan::new(weights, window, None);
+        let plan = &Plan::new(weights, window);
         add_short(plan, scratch);
         add_long(self.kernels, window, plan, scratch);
         let distance = |point: usize| {

@@ -325,7 +325,7 @@ proptest! {
             }
             let window = Window::new(metric, 0, (0..).zip(&rows).collect());
             let weights = plan::Weights::new(&query);
-            let plan = plan::Plan::new(&weights, &window, None);
+            let plan = plan::Plan::new(&weights, &window);
             let mut scratch = search::Scratch::new();
             let kernels = SparseKernels::new(InstructionSet::detect().unwrap());
             search::add_short(&plan, &mut scratch);
