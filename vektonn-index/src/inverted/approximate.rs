@@ -170,7 +170,9 @@ fn bound_of(plan: &Plan<'_>, maxima: &[u16], wanted: usize) -> f32 {
     if maxima.len() <= wanted {
         return f32::INFINITY;
     }
-    let mut largest = maxima.to_vec();
-    let (_, &mut sum, _) = largest.select_nth_unstable_by(wanted - 1, |a, b| b.cmp(a));
-    plan.estimate(sum, 0)
+    let mut largest: Vec<(u16, usize)> = maxima.iter().copied().zip(0..).collect();
+    largest.select_nth_unstable_by(wanted - 1, |a, b| b.0.cmp(&a.0));
+    // Of those the farthest: for Jaccard, the sizes of the points tell too.
+    let estimates = largest[..wanted].iter().map(|&(sum, block)| plan.estimate(sum, block));
+    estimates.fold(f32::NEG_INFINITY, f32::max)
 }
