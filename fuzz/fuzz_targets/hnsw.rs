@@ -13,21 +13,26 @@ use vektonn_index::{HnswParams, IndexStore, Metric, SearchOptions, StoreChange, 
 
 use crate::operations::{Bytes, Random};
 
-const DIMENSION: usize = 3;
+/// Numbers that make a point, and how many dimensions it has: few of them are coded as they are, many are rotated or projected.
+const NUMBERS: usize = 3;
+const DIMENSIONS: [usize; 2] = [NUMBERS, 128];
 const VIEWS_MAX: usize = 3;
 const FILLED_MAX: usize = 1 << 11;
 
-type Point = [f32; DIMENSION];
+type Point = [f32; NUMBERS];
 
 /// The same points, approximately and exactly searched.
 struct Subject {
+    dimension: usize,
     graph: IndexStore<u16>,
     exact: IndexStore<u16>,
 }
 
 fuzz_target!(|input: &[u8]| {
     let mut bytes = Bytes(input);
-    let metric = [Metric::L2, Metric::InnerProduct, Metric::Cosine][usize::from(bytes.next()) % 3];
+    let byte = usize::from(bytes.next());
+    let metric = [Metric::L2, Metric::InnerProduct, Metric::Cosine][byte % 3];
+    let dimension = DIMENSIONS[byte / 3 % 2];
     let byte = bytes.next();
     let params = HnswParams {
         m: u32::from(byte % 4) + 2,
@@ -36,8 +41,9 @@ fuzz_target!(|input: &[u8]| {
         ..HnswParams::default()
     };
     let subject = Subject {
-        graph: IndexStore::hnsw(metric, DIMENSION, params).expect("there is such an index"),
-        exact: IndexStore::dense(metric, DIMENSION).expect("there is such an index"),
+        dimension,
+        graph: IndexStore::hnsw(metric, dimension, params).expect("there is such an index"),
+        exact: IndexStore::dense(metric, dimension).expect("there is such an index"),
     };
     let mut views: Vec<[View<'_, u16, ()>; 2]> = vec![];
     let mut filled = 0;
@@ -59,7 +65,7 @@ fuzz_target!(|input: &[u8]| {
                 views.insert(0, subject.views());
             }
             _ => {
-                let (query, k) = (bytes.point(), usize::from(bytes.next() % 12) + 1);
+                let (query, k) = (vector(bytes.point(), dimension), usize::from(bytes.next() % 12) + 1);
                 let options = SearchOptions::new(k).ef_search(usize::from(bytes.next() % 32) + 1);
                 views.iter().for_each(|views| check(views, &query, &options));
                 check(&subject.views(), &query, &options);
@@ -73,7 +79,9 @@ fuzz_target!(|input: &[u8]| {
 impl Subject {
     fn apply(&self, changes: impl Iterator<Item = (u16, Option<Point>)>) {
         let change = |(id, point): (u16, Option<Point>)| match point {
-            Some(point) => StoreChange::upsert(id, point.try_into().expect("all are finite"), ()),
+            Some(point) => {
+                StoreChange::upsert(id, vector(point, self.dimension).try_into().expect("all are finite"), ())
+            }
             None => StoreChange::delete(id),
         };
         let changes: Vec<_> = changes.map(change).collect();
@@ -87,7 +95,12 @@ impl Subject {
     }
 }
 
-fn check([graph, exact]: &[View<'_, u16, ()>; 2], query: &Point, options: &SearchOptions) {
+/// The numbers, again and again, each time smaller.
+fn vector(point: Point, dimension: usize) -> Vec<f32> {
+    (0..dimension).map(|j| point[j % NUMBERS] / (1 + j / NUMBERS) as f32).collect()
+}
+
+fn check([graph, exact]: &[View<'_, u16, ()>; 2], query: &[f32], options: &SearchOptions) {
     let found = |view: &View<'_, u16, ()>, options: &SearchOptions| -> Vec<(f32, u16)> {
         let hits = view.search(query, options).expect("the query fits");
         hits.iter().map(|hit| (hit.distance, *hit.id)).collect()
@@ -107,7 +120,7 @@ impl Bytes<'_> {
     }
 
     fn point(&mut self) -> Point {
-        [(); DIMENSION].map(|()| match self.next() {
+        [(); NUMBERS].map(|()| match self.next() {
             1 => -1e-40,
             2 => 1e30,
             3 => -3e38,
@@ -120,6 +133,6 @@ impl Random {
     /// Few coordinates, so that many points are equal.
     fn change(&mut self) -> (u16, Option<Point>) {
         let id = (self.next() % 1024) as u16;
-        (id, Some([(); DIMENSION].map(|()| (self.next() % 15) as f32 / 4.0 - 1.0)))
+        (id, Some([(); NUMBERS].map(|()| (self.next() % 15) as f32 / 4.0 - 1.0)))
     }
 }

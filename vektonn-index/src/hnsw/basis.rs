@@ -1,6 +1,6 @@
 //! The coordinates that are coded: fewer than a vector has where that loses little, and all about equally wide.
 //!
-//! Codes have one step for all dimensions and, from [`LINE`] dimensions on, few bits. So what a few dimensions hold is
+//! Codes have one step for all dimensions and, of more than [`LINE`] dimensions, few bits. So what a few dimensions hold is
 //! spread over all of them by a rotation. Vectors that lie near a subspace, as those of many models do, are projected onto it
 //! first: LeanVec (Tepper et al., arXiv 2312.16335) walks a graph in the principal components of its points, too.
 
@@ -43,19 +43,19 @@ enum Kind {
 struct Projection {
     /// Rows of the vectors' dimension, orthonormal.
     axes: Box<[f32]>,
+    /// What vectors are taken from before they are projected.
     mean: Box<[f32]>,
-    /// The mean, projected.
-    projected_mean: Box<[f64]>,
 }
 
 impl Basis {
-    /// A basis for vectors like these rows.
-    pub(super) fn fit(rows: &[Vec<f32>], dimension: usize, dense: DenseKernels) -> Self {
+    /// A basis for vectors like these rows. Not for inner products if it may project: there queries are often of another kind
+    /// than points, and what they have beside the subspace would count.
+    pub(super) fn fit(rows: &[Vec<f32>], dimension: usize, may_project: bool, dense: DenseKernels) -> Self {
         let rotating = CodeKernels::new(dense.instruction_set());
         let kind = if dimension <= LINE {
             Kind::Own
         } else {
-            let widths = std::iter::successors(Some(LINE), |width| Some(width * 2));
+            let widths = std::iter::successors(may_project.then_some(LINE), |width| Some(width * 2));
             let widths =
                 widths.take_while(|width| width * 2 <= dimension && width * ROWS_PER_AXIS <= rows.len());
             let sample = Sample::new(rows, dimension, dense);
@@ -78,10 +78,12 @@ impl Basis {
                 coordinates.extend(row.iter().map(scaled));
                 self.rotating.rotate(rotation, coordinates);
             }
-            Kind::Projected(Projection { axes, projected_mean, .. }) => {
-                let mut products = vec![0.0; projected_mean.len()];
-                self.dense.dot_many(row, axes, row.len(), &mut products);
-                coordinates.extend(products.iter().map(scaled));
+            Kind::Projected(Projection { axes, mean }) => {
+                let centered = row.iter().zip(mean).map(|(x, &mean)| (scaled(x) - f64::from(mean)) as f32);
+                let centered: Vec<f32> = centered.collect();
+                let mut products = vec![0.0; axes.len() / mean.len()];
+                self.dense.dot_many(&centered, axes, mean.len(), &mut products);
+                coordinates.extend(products.into_iter().map(f64::from));
             }
         }
     }
@@ -91,11 +93,9 @@ impl Basis {
         match &self.kind {
             Kind::Own => {}
             Kind::Rotated(rotation) => rotation.undo(&mut coordinates),
-            Kind::Projected(Projection { axes, mean, projected_mean }) => {
+            Kind::Projected(Projection { axes, mean }) => {
                 let mut vector: Vec<f64> = mean.iter().map(|&x| f64::from(x)).collect();
-                let axes = axes.chunks_exact(mean.len());
-                for ((coordinate, middle), axis) in coordinates.iter().zip(projected_mean).zip(axes) {
-                    let amount = coordinate - middle;
+                for (amount, axis) in coordinates.iter().zip(axes.chunks_exact(mean.len())) {
                     vector.iter_mut().zip(axis).for_each(|(x, &axis)| *x += amount * f64::from(axis));
                 }
                 coordinates = vector;
@@ -106,10 +106,10 @@ impl Basis {
 
     /// The squared distance of a vector times `factor` to the nearest one that has coordinates here: `coordinates`.
     pub(super) fn lost(&self, row: &[f32], factor: f64, coordinates: &[f64]) -> f64 {
-        let Kind::Projected(Projection { mean, projected_mean, .. }) = &self.kind else { return 0.0 };
+        let Kind::Projected(Projection { mean, .. }) = &self.kind else { return 0.0 };
         let whole = row.iter().zip(mean).map(|(&x, &mean)| (f64::from(x) * factor - f64::from(mean)).powi(2));
-        let kept = coordinates.iter().zip(projected_mean).map(|(x, mean)| (x - mean).powi(2));
-        (whole.sum::<f64>() - kept.sum::<f64>()).max(0.0)
+        let kept: f64 = coordinates.iter().map(|x| x * x).sum();
+        (whole.sum::<f64>() - kept).max(0.0)
     }
 }
 
@@ -211,10 +211,7 @@ impl Sample {
             kernels.rotate(&rotation, &mut column);
             column.iter().enumerate().for_each(|(j, &x)| rotated[j * dimension + i] = x as f32);
         }
-        let along =
-            |axis: &[f32]| axis.iter().zip(&self.mean).map(|(&a, &x)| f64::from(a) * f64::from(x)).sum();
-        let projected_mean = rotated.chunks_exact(dimension).map(along).collect();
-        Projection { axes: rotated, mean: self.mean.clone(), projected_mean }
+        Projection { axes: rotated, mean: self.mean.clone() }
     }
 }
 
@@ -283,10 +280,8 @@ mod tests {
 
     #[test]
     fn vectors_near_a_subspace_are_projected() {
-        let basis = Basis::fit(&rows(1000, 200, 30, 0.1, 1), 200, kernels());
-        assert!(
-            matches!(&basis.kind, Kind::Projected(projection) if projection.projected_mean.len() == LINE)
-        );
+        let basis = Basis::fit(&rows(1000, 200, 30, 0.1, 1), 200, true, kernels());
+        assert!(matches!(&basis.kind, Kind::Projected(projection) if projection.axes.len() == LINE * 200));
         let others = rows(50, 200, 30, 0.1, 2);
         let worst = worst(&basis, &others);
         assert!(worst < 0.02, "{worst}");
@@ -306,7 +301,7 @@ mod tests {
             [(600, 100, 100, 0.0), (600, 200, 200, 0.0), (100, 200, 30, 0.1)]
         {
             let sample = rows(count, dimension, rank, noise, 1);
-            let basis = Basis::fit(&sample, dimension, kernels());
+            let basis = Basis::fit(&sample, dimension, true, kernels());
             assert!(matches!(basis.kind, Kind::Rotated(_)), "{count} x {dimension}");
             assert!(worst(&basis, &sample) < 1e-9);
             let (back, lost) = back(&basis, &sample[0]);
@@ -318,15 +313,21 @@ mod tests {
     #[test]
     fn a_few_of_another_kind_keep_all_dimensions() {
         let (mut sample, others) = (rows(1500, 200, 30, 0.1, 1), rows(30, 200, 200, 0.0, 2));
-        assert!(matches!(Basis::fit(&sample, 200, kernels()).kind, Kind::Projected(_)));
+        assert!(matches!(Basis::fit(&sample, 200, true, kernels()).kind, Kind::Projected(_)));
         others.into_iter().enumerate().for_each(|(i, other)| sample[i * 50] = other);
-        assert!(matches!(Basis::fit(&sample, 200, kernels()).kind, Kind::Rotated(_)));
+        assert!(matches!(Basis::fit(&sample, 200, true, kernels()).kind, Kind::Rotated(_)));
+    }
+
+    #[test]
+    fn points_of_inner_products_are_rotated() {
+        let basis = Basis::fit(&rows(1000, 200, 30, 0.1, 1), 200, false, kernels());
+        assert!(matches!(basis.kind, Kind::Rotated(_)));
     }
 
     #[test]
     fn few_dimensions_stay_as_they_are() {
         let sample = rows(20, LINE, 3, 0.0, 1);
-        let basis = Basis::fit(&sample, LINE, kernels());
+        let basis = Basis::fit(&sample, LINE, true, kernels());
         assert!(matches!(basis.kind, Kind::Own));
         assert_eq!(back(&basis, &sample[0]), (sample[0].clone(), 0.0));
     }
@@ -336,7 +337,7 @@ mod tests {
         for x in [0.0, 1.0, f32::MIN_POSITIVE, f32::MAX] {
             let signed = |i: u32| if x == f32::MAX && i.is_multiple_of(3) { -x } else { x };
             let sample: Vec<_> = (0..600).map(|i| vec![signed(i); 300]).collect();
-            let basis = Basis::fit(&sample, 300, kernels());
+            let basis = Basis::fit(&sample, 300, true, kernels());
             back(&basis, &[x; 300]);
             back(&basis, &[-f32::MAX; 300]);
             assert!(matches!(basis.kind, Kind::Rotated(_)), "{x}");

@@ -80,19 +80,29 @@ impl Codes {
     /// Codes a vector times `factor` for a slot that nobody can reach, and that there is room for; returns what is lost as
     /// [`Quantizer::encode`] does.
     pub(super) fn write(&self, slot: u32, row: &[f32], factor: f64) -> f64 {
-        let (mut coordinates, mut codes) = (Vec::new(), Vec::new());
-        let mut error = self.quantizer.encode(row, factor, &mut coordinates, &mut codes);
+        let mut codes = Vec::new();
+        let lost = self.quantizer.encode(row, factor, &mut Vec::new(), &mut codes);
         self.quantizer.width.write_row(&codes, self.row(slot));
+        let (squared_lift, too_long) = self.squared_lift(row);
         if let Some(lifts) = &self.lifts {
-            let norm = distance::norm(row);
-            let squared = lifts.norm_max * lifts.norm_max - norm * norm;
-            // A vector that is longer than all before lies outside of where they are.
-            error += (-squared).max(0.0);
-            let lift = (squared.max(0.0).sqrt() * self.quantizer.inverse_step()).min(LIFT_MAX) as u32;
+            let lift = (squared_lift.sqrt() * self.quantizer.inverse_step()).min(LIFT_MAX) as u32;
             lifts.values.get(slot)[0].store(lift, Ordering::Relaxed);
         }
         self.end.fetch_max(slot + 1, Ordering::Release);
-        error
+        lost + too_long
+    }
+
+    /// What [`write`](Self::write) would lose.
+    pub(super) fn lost(&self, row: &[f32], factor: f64) -> f64 {
+        self.quantizer.encode(row, factor, &mut Vec::new(), &mut Vec::new()) + self.squared_lift(row).1
+    }
+
+    /// The square of a vector's lift; and by how much that of its norm exceeds all before, which leaves no room for one.
+    fn squared_lift(&self, row: &[f32]) -> (f64, f64) {
+        let Some(lifts) = &self.lifts else { return (0.0, 0.0) };
+        let norm = distance::norm(row);
+        let squared = lifts.norm_max * lifts.norm_max - norm * norm;
+        (squared.max(0.0), (-squared).max(0.0))
     }
 
     /// What the codes of a slot stand for.

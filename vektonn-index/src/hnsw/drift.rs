@@ -21,6 +21,11 @@ const PART: usize = 8;
 /// A point that loses more than so many first ones counts as so many, so that it is not a few outliers that tell.
 const LOST_MAX: usize = 32;
 
+/// Points that are remembered to see whether other codes would be better for them.
+const REMEMBERED_MAX: usize = 256;
+/// Numbers of a sample that codes are fitted to, at most.
+const SAMPLE_NUMBERS_MAX: usize = 1 << 24;
+
 /// What new points lose by being coded.
 #[derive(Default)]
 pub(super) struct Drift {
@@ -29,6 +34,8 @@ pub(super) struct Drift {
     /// What new ones have lost, in units of that, and how many they are.
     lost: f64,
     coded: usize,
+    /// The first ones that have lost too much.
+    remembered: Vec<u32>,
 }
 
 impl Drift {
@@ -38,25 +45,25 @@ impl Drift {
     }
 
     /// Takes notice of new points, in their order, so that the sum is the same for any number of threads.
-    pub(super) fn add(&mut self, lost: &[f64]) {
-        let relative =
-            |&lost: &f64| if lost > 0.0 { (lost / self.expected).min(LOST_MAX as f64) } else { 0.0 };
-        self.lost += lost.iter().map(relative).sum::<f64>();
+    pub(super) fn add(&mut self, slots: &[u32], lost: &[f64]) {
+        for (&slot, &lost) in slots.iter().zip(lost) {
+            let relative = if lost > 0.0 { (lost / self.expected).min(LOST_MAX as f64) } else { 0.0 };
+            self.lost += relative;
+            if relative > DRIFT && self.remembered.len() < REMEMBERED_MAX {
+                self.remembered.push(slot);
+            }
+        }
         self.coded += lost.len();
     }
 
-    /// What new points have lost on average, beside `live` others, if that is far too much.
-    fn excess(&mut self, live: usize) -> Option<f64> {
+    /// The points that have lost too much, if new ones beside `live` others do on average.
+    fn strangers(&mut self, live: usize) -> Option<Vec<u32>> {
         let enough = (live / PART).max(POINTS_MIN);
-        let is_obvious = self.coded >= enough / LOST_MAX && self.lost > DRIFT * enough as f64;
-        if self.coded < enough && !is_obvious {
+        if self.coded < enough && self.lost <= DRIFT * enough as f64 {
             return None;
         }
-        let relative = self.lost / self.coded as f64;
-        *self = Self::from(self.expected);
-        // Codes of points that are all the same are of use for no others.
-        let lost = if self.expected > 0.0 { relative * self.expected } else { f64::INFINITY };
-        (relative > DRIFT).then_some(lost)
+        let old = std::mem::replace(self, Self::from(self.expected));
+        (old.lost > DRIFT * old.coded as f64).then_some(old.remembered)
     }
 }
 
@@ -69,24 +76,31 @@ impl<T> HnswIndex<T> {
             let factor = factor(self.metric, row);
             row.iter().map(|&x| (f64::from(x) * factor) as f32).collect()
         };
+        let count = SAMPLE.min(SAMPLE_NUMBERS_MAX / self.dimension);
         let sample: Vec<Vec<f32>> =
-            spread(live.len() as u32, SAMPLE).map(|i| scaled(live[i as usize])).collect();
+            spread(live.len() as u32, count).map(|i| scaled(live[i as usize])).collect();
+        let is_product = self.metric == Metric::InnerProduct;
         let norm_max = || live.iter().map(|row| distance::norm(row)).fold(0.0, f64::max);
-        let norm_max = (self.metric == Metric::InnerProduct).then(norm_max);
-        Codes::new(Quantizer::fit(&sample, self.dimension, self.kernels), norm_max)
+        let quantizer = Quantizer::fit(&sample, self.dimension, !is_product, self.kernels);
+        Codes::new(quantizer, is_product.then(norm_max))
     }
 
-    /// Codes all points anew if new ones lose too much, and if that makes it much less.
+    /// Codes all points anew if new ones lose too much, and if other codes make that much less.
     pub(super) fn watch_drift(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer) {
-        let Some(lost) = writer.drift.excess(writer.live) else { return };
-        let new = self.new_codes(batch);
-        // If it does not help, what was lost is what points lose.
-        writer.drift = Drift::from(new.quantizer.error);
-        if new.quantizer.error * DRIFT > lost {
+        let Some(strangers) = writer.drift.strangers(writer.live) else { return };
+        let (new, old) = (self.new_codes(batch), graph.codes.load_full());
+        let view = self.rows.slots().writer_view(batch);
+        let rows: Vec<&[f32]> = strangers.into_iter().filter_map(|slot| view.row(slot)).collect();
+        let lost_by =
+            |codes: &Codes| rows.iter().map(|row| codes.lost(row, factor(self.metric, row))).sum::<f64>();
+        let (before, after) = (lost_by(&old), lost_by(&new));
+        if rows.is_empty() || after * DRIFT > before {
+            // Then that is what points of this kind lose.
+            let lost = before / rows.len().max(1) as f64;
+            writer.drift = Drift::from(lost.max(new.quantizer.error));
             return;
         }
-        let view = self.rows.slots().writer_view(batch);
-        let old = graph.codes.load_full();
+        writer.drift = Drift::from(new.quantizer.error);
         (0..old.end()).for_each(|slot| new.reserve(slot));
         let (metric, rows) = (self.metric, (0..old.end()).map(|slot| view.row(slot)));
         rows.collect::<Vec<_>>().into_par_iter().zip(0..old.end()).for_each(|(row, slot)| {
@@ -107,4 +121,35 @@ pub(super) fn factor(metric: Metric, row: &[f32]) -> f64 {
     }
     let norm = distance::norm(row);
     if norm > 0.0 { 1.0 / norm } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Adds points that lose so much, until there is something to say: after how many, and of how many.
+    fn strangers_of(mut drift: Drift, lost: f64) -> Option<(u32, usize)> {
+        (0..10_000).find_map(|slot| {
+            drift.add(&[slot], &[lost]);
+            drift.strangers(10_000).map(|strangers| (slot + 1, strangers.len()))
+        })
+    }
+
+    #[test]
+    fn the_more_points_lose_the_sooner_it_is_noticed() {
+        assert_eq!(strangers_of(Drift::from(2.0), 2.0), None);
+        assert_eq!(strangers_of(Drift::from(2.0), 3.2), Some((1172, 256)));
+        assert_eq!(strangers_of(Drift::from(2.0), 20.0), Some((188, 188)));
+        assert_eq!(strangers_of(Drift::from(2.0), 1e9), Some((59, 59)));
+        assert_eq!(strangers_of(Drift::from(0.0), 1e-9), Some((59, 59)));
+    }
+
+    #[test]
+    fn a_few_outliers_tell_nothing() {
+        let mut drift = Drift::from(2.0);
+        for slot in 0..10_000 {
+            drift.add(&[slot], &[if slot % 100 == 0 { 1e9 } else { 2.0 }]);
+            assert!(drift.strangers(10_000).is_none());
+        }
+    }
 }

@@ -5,7 +5,8 @@
 //! are found; SEARCH-LAYER (`search.rs`) keeps the `ef_search` nearest. There is one layer: searches begin at the nearest
 //! of a few entry points that are spread over the index, which takes the place of the upper layers and measured as well.
 //!
-//! Distances in the graph are those of codes (`quantizer.rs`, `codes.rs`): a byte per coordinate, and integer arithmetic.
+//! Distances in the graph are those of codes: 4 or 7 bits per coordinate of a basis, and integer arithmetic (`basis.rs`,
+//! `quantizer.rs`, `codes.rs`).
 //! The best candidates are then compared in f32, as in exact search, so that final distances are canonical.
 //!
 //! Searches walk the graph while the writer changes it: lists are atomics, codes are written before they are linked to,
@@ -65,6 +66,7 @@ const LINKED_PER_CHANGE: usize = 4;
 /// With fewer slots for each candidate that is kept, or with more candidates, comparing all takes less time.
 const SLOTS_PER_EF: usize = 16;
 const EF_MAX: usize = 8192;
+
 /// Rows of f32 with a graph, once there are enough of them. `T` is what the owner keeps with each row.
 pub(crate) struct HnswIndex<T> {
     params: HnswParams,
@@ -225,9 +227,10 @@ impl<T> HnswIndex<T> {
         let mut born = Vec::with_capacity(slots.len());
         for &slot in slots {
             graph.reserve(slot);
+            // The dead among them too: all slots below the last one are coded when codes are made anew.
+            codes.reserve(slot);
             match view.row(slot) {
                 Some(row) => {
-                    codes.reserve(slot);
                     graph.links.set(slot, &[]);
                     graph.parents.forget(slot);
                     graph.dead.set(slot, false);
@@ -245,7 +248,7 @@ impl<T> HnswIndex<T> {
         } else {
             born.par_iter().map(code).collect()
         };
-        writer.drift.add(&lost);
+        writer.drift.add(&writer.fresh[before..], &lost);
         graph.link(&writer.fresh[before..]);
     }
 

@@ -33,8 +33,9 @@ const COARSE_MIDDLE: f64 = (COARSE - 1) as f64 / 2.0;
 
 impl Quantizer {
     /// The best of several step sizes for the sampled vectors.
-    pub(super) fn fit(rows: &[Vec<f32>], dimension: usize, kernels: DenseKernels) -> Self {
-        let basis = Basis::fit(rows, dimension, kernels);
+    pub(super) fn fit(rows: &[Vec<f32>], dimension: usize, may_project: bool, kernels: DenseKernels) -> Self {
+        debug_assert!(!rows.is_empty(), "there are points to be like");
+        let basis = Basis::fit(rows, dimension, may_project, kernels);
         let sample: Vec<_> = rows.iter().step_by(rows.len().div_ceil(STEPS_SAMPLE).max(1)).collect();
         let mut columns = Vec::new();
         let mut coordinates = Vec::new();
@@ -49,13 +50,17 @@ impl Quantizer {
         let mut fitted = Self { basis, width, middle, step: just_holds, error: f64::INFINITY };
         let mut codes = Vec::new();
         let mut best = (f64::INFINITY, just_holds);
-        for step in STEPS {
+        // Beyond the last one, as long as that helps: where most are alike, the others are far away.
+        let steps = STEPS.into_iter().chain(std::iter::successors(Some(4.0), |step| Some(step * 2.0)));
+        for (i, step) in steps.enumerate() {
             fitted.step = step * just_holds;
             let sum: f64 =
                 sample.iter().map(|row| fitted.encode(row, 1.0, &mut coordinates, &mut codes)).sum();
             let error = sum / sample.len().max(1) as f64;
             if error < best.0 {
                 best = (error, fitted.step);
+            } else if i >= STEPS.len() {
+                break;
             }
         }
         (fitted.error, fitted.step) = best;
@@ -141,15 +146,17 @@ impl Quantizer {
     }
 }
 
-/// The middle of each column, and the width of the widest, without what is left out.
+/// The middle of each column, and the width of the widest, without what is left out; or with it, if nothing remains.
 fn middles(columns: &mut [Vec<f64>]) -> (Box<[f64]>, f64) {
-    let mut widest = 0.0_f64;
+    let (mut widest, mut widest_of_all) = (0.0_f64, 0.0_f64);
     let middle = columns.iter_mut().map(|column| {
         column.sort_unstable_by(f64::total_cmp);
-        let trim = column.len() / TRIM;
-        let (low, high) = (column[trim], column[column.len() - 1 - trim]);
+        let (trim, last) = (column.len() / TRIM, column.len() - 1);
+        let (low, high) = (column[trim], column[last - trim]);
         widest = widest.max(high - low);
+        widest_of_all = widest_of_all.max(column[last] - column[0]);
         (low + high) / 2.0
     });
-    (middle.collect(), widest)
+    let middle = middle.collect();
+    (middle, if widest > 0.0 { widest } else { widest_of_all })
 }

@@ -31,9 +31,9 @@ pub(super) struct Scratch {
     visited: Visited,
     /// Entry points, then unvisited neighbours of the point that is expanded.
     neighbors: Vec<u32>,
-    pub(super) query: CodedQuery,
     /// Those of them that are near enough.
     near: Vec<Candidate>,
+    pub(super) query: CodedQuery,
     /// For writers.
     pub(super) candidates: Vec<Candidate>,
     pub(super) slots: Vec<u32>,

@@ -17,6 +17,9 @@ const CANDIDATES_PER_NEIGHBOUR: usize = 4;
 const TERMS_FEW: usize = 30;
 const TERMS_PER_CANDIDATE: usize = 5;
 
+/// Windows whose lists are asked for together.
+const WINDOWS_PLANNED: usize = 16;
+
 /// If as many postings were added, it is faster to make all sums zero than theirs.
 const POSTINGS_MAX: usize = 2500;
 
@@ -51,11 +54,15 @@ impl<T> InvertedIndex<T> {
         let per_neighbor = CANDIDATES_PER_NEIGHBOUR + more;
         let wanted = options.k.saturating_mul(per_neighbor);
         let mut candidates = Candidates { wanted, found: Vec::new(), bound: f32::INFINITY };
-        let plans = Plan::approximate(weights, &layout.windows, f64::from(share).clamp(0.0, 1.0));
-        for ((window, plan), number) in layout.windows.iter().zip(&plans).zip(0..) {
-            options.check_deadline()?;
-            candidates.take(self.kernels, plan, window, number, scratch);
-            candidates.drop_unwanted();
+        let share = f64::from(share).clamp(0.0, 1.0);
+        let mut number = 0;
+        for windows in layout.windows.chunks(WINDOWS_PLANNED) {
+            for (window, plan) in windows.iter().zip(&Plan::approximate(weights, windows, share)) {
+                options.check_deadline()?;
+                candidates.take(self.kernels, plan, window, number, scratch);
+                candidates.drop_unwanted();
+                number += 1;
+            }
         }
         Ok(rows(reader, layout, &candidates.found))
     }

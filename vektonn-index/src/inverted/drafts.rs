@@ -17,8 +17,8 @@ const POINTS_PER_TOP: usize = 32;
 const TERMS_MAPPED_MIN: usize = 1 << 16;
 const TERMS_PER_COORDINATE_MAX: usize = 4;
 
-/// Bytes of a vector that is gone soon. Allocators give one so large a place of its own, so that it leaves no hole among
-/// what stays, and touch nothing of it.
+/// Bytes of a vector that is gone soon. The server's allocator gives one so large a place of its own, so that it leaves
+/// no hole among what stays, and touches nothing of it.
 const SCRATCH_BYTES_MIN: usize = 1 << 20;
 
 /// Shorter lists are ordered by comparisons.
