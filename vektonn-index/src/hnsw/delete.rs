@@ -19,10 +19,10 @@ use super::select::select_neighbors;
 use crate::distance::row_codes::{RowKernel, Task};
 
 /// A sweep begins when one in so many slots is dead, but not for fewer than [`SWEPT_TOGETHER_MIN`].
-const SLOTS_PER_SWEPT: usize = 64;
+const SLOTS_PER_SWEPT: usize = 128;
 const SWEPT_TOGETHER_MIN: usize = 64;
 /// Slots that the sweep advances with every change: it ends before as many have died again.
-const SLOTS_PER_CHANGE: usize = 64;
+const SLOTS_PER_CHANGE: usize = 128;
 /// How many dead points one that loses links looks beyond.
 const DEAD_PASSED_MAX: usize = 128;
 const WORD: usize = u64::BITS as usize;
