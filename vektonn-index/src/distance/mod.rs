@@ -19,7 +19,7 @@
 //! the final distance does not show them.
 
 #[cfg(target_arch = "aarch64")]
-#[allow(unsafe_code, reason = "vector loads from slices")]
+#[allow(unsafe_code, reason = "vector loads from slices, an instruction without intrinsic")]
 mod aarch64;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod blocked;

@@ -4,10 +4,10 @@
 //! spread over all of them by a rotation. Vectors that lie near a subspace, as those of many models do, are projected onto it
 //! first: LeanVec (Tepper et al., arXiv 2312.16335) walks a graph in the principal components of its points, too.
 
-use crate::distance::int8::{CodeKernels, Rotation};
-use crate::distance::row_codes::LINE;
 use rayon::prelude::*;
 
+use crate::distance::int8::{CodeKernels, Rotation};
+use crate::distance::row_codes::LINE;
 use crate::distance::{self, DenseKernels};
 
 /// What a projection may lose of a row, as a part of the mean square: some times what codes of four bits lose.

@@ -76,7 +76,6 @@ impl Upkeep {
     }
 
     /// The dead that may still be linked to.
-    #[cfg(any(test, fuzzing))]
     pub(super) fn linked_dead(&self) -> impl Iterator<Item = u32> {
         let condemned = self.sweep.iter().flat_map(|sweep| &sweep.condemned);
         self.dying.iter().map(|(_, slot)| slot).chain(condemned).copied()

@@ -102,14 +102,12 @@ impl<T> HnswIndex<T> {
         }
         writer.drift = Drift::from(new.quantizer.error);
         (0..old.end()).for_each(|slot| new.reserve(slot));
-        let (metric, rows) = (self.metric, (0..old.end()).map(|slot| view.row(slot)));
-        rows.collect::<Vec<_>>().into_par_iter().zip(0..old.end()).for_each(|(row, slot)| {
-            match row {
-                Some(row) => new.write(slot, row, factor(metric, row)),
-                // The dead may still be a way to others.
-                None => new.write(slot, &old.decode(slot), 1.0),
-            };
-        });
+        let live: Vec<(u32, &[f32])> =
+            (0..old.end()).filter_map(|slot| Some((slot, view.row(slot)?))).collect();
+        let metric = self.metric;
+        live.into_par_iter().for_each(|(slot, row)| _ = new.write(slot, row, factor(metric, row)));
+        // These dead are still a way to others; nobody comes across the rest.
+        writer.upkeep.linked_dead().for_each(|slot| _ = new.write(slot, &old.decode(slot), 1.0));
         graph.codes.store(Arc::new(new));
     }
 }

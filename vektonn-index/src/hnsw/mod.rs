@@ -73,7 +73,6 @@ pub(crate) struct HnswIndex<T> {
     metric: Metric,
     dimension: usize,
     kernels: DenseKernels,
-    row_kernels: RowKernels,
     points_min: usize,
     rows: FlatIndex<T>,
     built: ArcSwapOption<Built>,
@@ -127,7 +126,6 @@ impl<T> HnswIndex<T> {
             metric,
             dimension,
             kernels,
-            row_kernels: RowKernels::new(kernels.instruction_set()),
             points_min: if dimension <= DIMENSION_MAX { points_min } else { usize::MAX },
             rows: FlatIndex::without_codes(metric, dimension, kernels, timeline, directory),
             built: ArcSwapOption::empty(),
@@ -173,7 +171,8 @@ impl<T> HnswIndex<T> {
                 // Whatever was alive before this batch is linked from the first slot on.
                 let codes = self.new_codes(batch);
                 writer.drift = Drift::from(codes.quantizer.error);
-                let graph = Arc::new(Graph::new(self.params, self.row_kernels, codes));
+                let graph =
+                    Arc::new(Graph::new(self.params, RowKernels::new(self.kernels.instruction_set()), codes));
                 writer.unfinished = Some((Arc::clone(&graph), 0));
                 graph
             }
@@ -227,10 +226,9 @@ impl<T> HnswIndex<T> {
         let mut born = Vec::with_capacity(slots.len());
         for &slot in slots {
             graph.reserve(slot);
-            // The dead among them too: all slots below the last one are coded when codes are made anew.
-            codes.reserve(slot);
             match view.row(slot) {
                 Some(row) => {
+                    codes.reserve(slot);
                     graph.links.set(slot, &[]);
                     graph.parents.forget(slot);
                     graph.dead.set(slot, false);
@@ -330,12 +328,12 @@ impl<T> HnswIndex<T> {
             codes.quantizer.encode_direction(query, coordinates, code);
             codes.write_query(code, lines);
             let scorer = ByInnerProduct(codes, lines);
-            self.row_kernels.run(Search { walk, scorer, scratch: &mut scratch });
+            graph.kernels.run(Search { walk, scorer, scratch: &mut scratch });
         } else {
             codes.quantizer.encode_query(query, factor(self.metric, query), coordinates, code);
             codes.write_query(code, lines);
             let scorer = ByDistance(codes, lines);
-            self.row_kernels.run(Search { walk, scorer, scratch: &mut scratch });
+            graph.kernels.run(Search { walk, scorer, scratch: &mut scratch });
         }
         let slots = scratch.pool.candidates().iter().map(|candidate| candidate.slot()).collect();
         scratch.query = coded;

@@ -3,10 +3,10 @@
 //! All functions are safe to call from code compiled for the same instruction set; only `dispatch` steps over.
 
 pub(super) mod dotprod {
+    use crate::distance::aarch64::dotprod::dot;
     use crate::distance::int8::scans::scans;
     use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
     use std::arch::aarch64::*;
-    use std::arch::asm;
 
     const WIDTH: usize = 4;
     const REGISTERS: usize = GROUP / WIDTH;
@@ -52,24 +52,6 @@ pub(super) mod dotprod {
         let [a, b] = window.map(|word| vreinterpretq_s8_s32(vdupq_n_s32(word)));
         for i in 0..REGISTERS {
             sums[i] = dot(dot(sums[i], first[i], a), second[i], b);
-        }
-        sums
-    }
-
-    /// Adds to each sum the products of four codes.
-    #[inline]
-    #[target_feature(enable = "neon,dotprod")]
-    fn dot(mut sums: int32x4_t, rows: int8x16_t, query: int8x16_t) -> int32x4_t {
-        // The intrinsic `vdotq_s32` is not stable yet.
-        // SAFETY: registers only; this function is compiled for processors that have the instruction.
-        unsafe {
-            asm!(
-                "sdot {sums:v}.4s, {rows:v}.16b, {query:v}.16b",
-                sums = inout(vreg) sums,
-                rows = in(vreg) rows,
-                query = in(vreg) query,
-                options(pure, nomem, nostack, preserves_flags)
-            );
         }
         sums
     }

@@ -1,9 +1,9 @@
 //! The kernels for NEON with the dot product instructions.
 
 use std::arch::aarch64::*;
-use std::arch::asm;
 
 use super::{LINE, Line, ROWS, RowKernel};
+use crate::distance::aarch64::dotprod::dot;
 
 /// Exists only where the processor has NEON and its dot products.
 #[derive(Clone, Copy)]
@@ -80,22 +80,11 @@ impl Dotprod {
         })
     }
 
-    /// Adds to each sum four products.
+    /// Adds to each sum four products. Codes fit signed bytes.
     #[inline(always)]
-    fn add_products(self, mut sums: int32x4_t, a: uint8x16_t, b: uint8x16_t) -> int32x4_t {
-        // The intrinsic `vdotq_s32` is not stable yet. Codes fit signed bytes.
-        // SAFETY: registers only; `self` exists, so the processor has the instruction.
-        unsafe {
-            asm!(
-                ".arch_extension dotprod",
-                "sdot {sums:v}.4s, {a:v}.16b, {b:v}.16b",
-                sums = inout(vreg) sums,
-                a = in(vreg) a,
-                b = in(vreg) b,
-                options(pure, nomem, nostack, preserves_flags)
-            );
-        }
-        sums
+    fn add_products(self, sums: int32x4_t, a: uint8x16_t, b: uint8x16_t) -> int32x4_t {
+        // SAFETY: `self` exists.
+        unsafe { dot(sums, vreinterpretq_s8_u8(a), vreinterpretq_s8_u8(b)) }
     }
 
     #[inline(always)]
