@@ -66,6 +66,11 @@ pub(crate) fn delete(key: i64) -> Value {
     json!({"attributes": attributes(key, DELETED), "isDeleted": true})
 }
 
+/// What the keys are split and sharded by.
+pub(crate) fn bucket(key: i64) -> i64 {
+    key % BUCKETS
+}
+
 /// The text attribute, which makes a record recognisable in the journal's bytes.
 fn text(key: i64, version: i64) -> String {
     format!("<point {key} version {version}>")
@@ -186,7 +191,7 @@ fn nearest(point: &Value) -> Option<Nearest> {
 fn attributes(key: i64, version: i64) -> Value {
     json!([
         {"key": "id", "value": {"int64": key}},
-        {"key": "bucket", "value": {"int64": key % BUCKETS}},
+        {"key": "bucket", "value": {"int64": bucket(key)}},
         {"key": "version", "value": {"int64": version}},
         {"key": "text", "value": {"string": text(key, version)}},
     ])

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::strace::{self, FailingCalls};
-use super::{Bench, require_right};
+use super::{Bench, require_allowed, require_right};
 use crate::server::Server;
 use crate::uploads::Uploads;
 
@@ -47,7 +47,7 @@ fn check(bench: &Bench, name: &str, attach: impl FnOnce(&Server) -> Result<Faili
         Ok(())
     })?;
     ensure!(counts.uploads_acknowledged > 0, "no upload was acknowledged before the fault");
-    require_right(uploads.allows(server.client())?, "while writes are refused")?;
+    require_allowed(&mut uploads, server.client(), "while writes are refused")?;
 
     // Bytes that did not reach the disk once may be missing although the next call succeeds: writes must not begin
     // again where they stopped.
@@ -56,7 +56,7 @@ fn check(bench: &Bench, name: &str, attach: impl FnOnce(&Server) -> Result<Faili
     }
     let after = uploads.once(server.base_url())?;
     ensure!(after.uploads_acknowledged == 0, "an upload was acknowledged after a write had failed");
-    require_right(uploads.allows(server.client())?, "after the fault has gone")?;
+    require_allowed(&mut uploads, server.client(), "after the fault has gone")?;
     server.kill()?;
 
     let server = bench.launch.start().context("the restart after the fault")?;

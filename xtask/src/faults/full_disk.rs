@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Bench, require_right};
+use super::{Bench, require_allowed, require_right};
 use crate::server::Launch;
 use crate::shell::{capture, command, is_root, succeeds};
 use crate::uploads::Uploads;
@@ -30,7 +30,7 @@ pub(super) fn check(bench: &Bench) -> Result<()> {
 
     let counts = uploads.until_refused(&base_url, || Ok(()))?;
     ensure!(counts.uploads_acknowledged > 0, "no upload was acknowledged before the disk was full");
-    require_right(uploads.allows(server.client())?, "while the disk is nearly full")?;
+    require_allowed(&mut uploads, server.client(), "while the disk is nearly full")?;
 
     // With room again the running server may take writes or go on refusing them; either way it must keep its word.
     disk.grow()?;
@@ -42,7 +42,7 @@ pub(super) fn check(bench: &Bench) -> Result<()> {
         without_room.uploads_acknowledged == 0,
         "an upload was acknowledged on a disk without a free byte"
     );
-    require_right(uploads.allows(server.client())?, "while the disk is full")?;
+    require_allowed(&mut uploads, server.client(), "while the disk is full")?;
     server.kill()?;
     start_on_full_disk(&launch)?;
     fs::remove_file(filler)?;

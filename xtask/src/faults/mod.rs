@@ -16,9 +16,10 @@ use fastrand::Rng;
 use tempfile::TempDir;
 
 use crate::binary::BinaryArgs;
+use crate::http::Client;
 use crate::points;
 use crate::server::Launch;
-use crate::uploads::Findings;
+use crate::uploads::{Findings, Uploads};
 
 /// Enough to see each broker killed would be three; more than one is for `cargo xtask faults`.
 const KILL_ROUNDS: u32 = 1;
@@ -91,6 +92,12 @@ fn embedded(binary: &Path, check: impl FnOnce(&Bench) -> Result<()>) -> Result<(
         println!("    the data directory and the log are kept in {}", bench.dir.keep().display());
     }
     outcome
+}
+
+/// Every index has what was acknowledged, once it has followed its log so far.
+fn require_allowed(uploads: &mut Uploads, client: &Client, when: &str) -> Result<()> {
+    uploads.await_applied(client).with_context(|| when.to_owned())?;
+    require_right(uploads.allows(client)?, when)
 }
 
 fn require_right(findings: Findings, when: &str) -> Result<()> {

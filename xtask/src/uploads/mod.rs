@@ -90,6 +90,11 @@ impl Uploads {
         verify::compare(client, &mut self.uploaders, |history, observed| history.observe(observed))
     }
 
+    /// Waits until every index has applied what was acknowledged: indices follow their log, they are not the log.
+    pub(crate) fn await_applied(&self, client: &Client) -> Result<()> {
+        self.uploaders.iter().try_for_each(|uploader| uploader.await_applied(client))
+    }
+
     /// Without a restart: compares, and goes on allowing what was not acknowledged.
     pub(crate) fn allows(&mut self, client: &Client) -> Result<Findings> {
         verify::compare(client, &mut self.uploaders, |_, _| {})

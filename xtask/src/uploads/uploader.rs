@@ -1,11 +1,12 @@
 //! One client that uploads random changes of its own keys.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{AddAssign, Range};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use serde_json::Value;
 
@@ -16,6 +17,8 @@ use crate::points;
 const ITEMS_PER_UPLOAD_MAX: usize = 48;
 const PERCENT_DELETED: u32 = 20;
 const PAUSE_AFTER_BREAK: Duration = Duration::from_millis(20);
+/// Generous: only an index that no longer follows its log must fail here.
+const APPLY_SECONDS: &str = "60";
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What became of the uploads.
@@ -32,18 +35,31 @@ pub(crate) struct Counts {
 pub(super) struct Uploader {
     first_key: i64,
     histories: Vec<KeyHistory>,
+    /// How far the log was written by the last acknowledged upload that had a key of the bucket, and that key.
+    positions: BTreeMap<i64, (String, i64)>,
     rng: Rng,
 }
 
 impl Uploader {
     pub(super) fn new(keys: Range<i64>, rng: Rng) -> Self {
         let histories = keys.clone().map(|_| KeyHistory::new()).collect();
-        Self { first_key: keys.start, histories, rng }
+        Self { first_key: keys.start, histories, positions: BTreeMap::new(), rng }
     }
 
     /// Every key with its history.
     pub(super) fn keys_mut(&mut self) -> impl Iterator<Item = (i64, &mut KeyHistory)> {
         (self.first_key..).zip(&mut self.histories)
+    }
+
+    /// Waits until every index has applied what was acknowledged.
+    pub(super) fn await_applied(&self, client: &Client) -> Result<()> {
+        for (position, key) in self.positions.values() {
+            for index in points::INDICES {
+                points::search_after(client, index, *key, position, APPLY_SECONDS)
+                    .context("waiting for what was acknowledged")?;
+            }
+        }
+        Ok(())
     }
 
     /// Uploads until the connection breaks, which may happen only once `is_killed` is set.
@@ -118,7 +134,12 @@ impl Uploader {
         let items = chosen.iter().map(|&place| self.send_change(place)).collect();
         let answer = points::upload(client, items)?;
         if answer.status == 200 {
-            chosen.iter().for_each(|&place| self.histories[place].acknowledge());
+            let position = answer.position.as_deref().context("an acknowledged upload without a position")?;
+            for &place in &chosen {
+                let key = self.first_key + place as i64;
+                self.histories[place].acknowledge();
+                self.positions.insert(points::bucket(key), (position.to_owned(), key));
+            }
             counts.uploads_acknowledged += 1;
             counts.changes_acknowledged += chosen.len() as u64;
         }
