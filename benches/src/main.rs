@@ -67,6 +67,8 @@ enum Benchmark {
     Runbook(runbook::RunbookArgs),
     /// Approximate dense search beside everybody else's.
     Hnsw(hnsw::HnswArgs),
+    /// The same with a million vectors.
+    HnswMillion(hnsw::HnswArgs),
     /// Upload rate, time until an upload is searchable, and what HTTP adds to a search.
     Ingest(ingest::IngestArgs),
     /// Sparse search, exact and approximate, beside everybody else's.
@@ -92,7 +94,8 @@ fn run(cli: &Cli) -> Result<()> {
         Benchmark::Exact(args) => ("exact", exact::run(args)?),
         Benchmark::Footprint(args) => return exact::build(args),
         Benchmark::Runbook(args) => ("runbook", runbook::run(args)?),
-        Benchmark::Hnsw(args) => ("hnsw", hnsw::run(args)?),
+        Benchmark::Hnsw(args) => ("hnsw", hnsw::run(args, &hnsw::ALL)?),
+        Benchmark::HnswMillion(args) => ("hnsw-million", hnsw::run(args, &hnsw::MILLION)?),
         Benchmark::Ingest(args) => ("ingest", ingest::run(args)?),
         Benchmark::Sparse(args) => ("sparse", sparse::run(args)?),
         Benchmark::SparseFootprint(args) => return sparse::build(args),

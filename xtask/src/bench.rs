@@ -22,6 +22,8 @@ pub(crate) enum BenchCommand {
     Runbook(BenchArgs),
     /// Approximate dense search beside hnswlib, faiss, usearch, SVS, ScaNN, VSAG and hnsw_rs.
     Hnsw(BenchArgs),
+    /// The same with a million vectors: more than an hour.
+    HnswMillion(BenchArgs),
     /// Sparse search beside scipy, scikit-learn, sparse_dot_topn, nmslib, Seismic and PySparNN's algorithm.
     Sparse(BenchArgs),
     /// Uploads, catching up, freshness and searches: embedded, and over a broker that lives as long as the run.
@@ -47,6 +49,7 @@ pub(crate) fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Exact(args) => vektonn_bench("exact", args, &[]),
         BenchCommand::Hnsw(args) => vektonn_bench("hnsw", args, &[]),
+        BenchCommand::HnswMillion(args) => vektonn_bench("hnsw-million", args, &[]),
         BenchCommand::Sparse(args) => vektonn_bench("sparse", args, &[]),
         BenchCommand::Ingest(args) => ingest(args),
         BenchCommand::Micro { more } => micro(more),

@@ -30,15 +30,12 @@ pub(crate) struct HnswArgs {
     /// The first 20,000 vectors of each set, fewer and shorter rounds.
     #[arg(long)]
     quick: bool,
-    /// The synthetic set of 1,000,000 x 128 too.
-    #[arg(long, conflicts_with = "quick")]
-    full: bool,
     #[command(flatten)]
     folders: Folders,
     /// Measure only these parts.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Part>,
-    /// Only these sets, of sift, svd384, synth768 and synth1m.
+    /// Only these sets, of sift, svd384 and synth768, or of synth1m.
     #[arg(long, value_delimiter = ',')]
     sets: Vec<String>,
     /// The Python to make the peers' environment with.
@@ -95,36 +92,47 @@ impl Setup<'_> {
 /// Measures a part and adds to the report what it found.
 type Measure = fn(&Setup<'_>, &mut Report) -> Result<()>;
 
-/// Runs the parts one after another.
-pub(crate) fn run(args: &HnswArgs) -> Result<Report> {
-    let requirements = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/requirements-hnsw.txt"));
-    let environment =
-        Environment::prepare(&args.python, &args.folders.cache.join("venv-hnsw"), requirements)?;
-    let is_wanted = |name: &str| match &args.sets[..] {
-        [] => args.full || name != "synth1m",
-        sets => sets.iter().any(|set| set == name),
-    };
-    let all =
-        [("sift", Metric::L2), ("svd384", Metric::Cosine), ("synth768", Metric::L2), ("synth1m", Metric::L2)];
-    let setup = Setup {
-        folders: &args.folders,
-        size: if args.quick { &QUICK } else { &FULL },
-        cores: affinity::cores()?,
-        environment: &environment,
-        sets: all.into_iter().filter(|(name, _)| is_wanted(name)).collect(),
-    };
-    let mut report =
-        Report::new(format!("Vektonn {}; {}", env!("CARGO_PKG_VERSION"), machine::description()));
-    let is_wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
-    let parts: [(Part, Measure); 5] = [
+/// What a run is about.
+pub(crate) struct Scope {
+    sets: &'static [(&'static str, Metric)],
+    parts: &'static [(Part, Measure)],
+}
+
+/// Everything, on sets of up to 100,000 vectors.
+pub(crate) const ALL: Scope = Scope {
+    sets: &[("sift", Metric::L2), ("svd384", Metric::Cosine), ("synth768", Metric::L2)],
+    parts: &[
         (Part::Sets, sets::measure),
         (Part::Build, build::measure),
         (Part::Memory, memory::measure),
         (Part::Churn, churn::measure),
         (Part::Writes, writes::measure),
-    ];
-    for (part, measure) in parts {
-        if is_wanted(part) {
+    ],
+};
+
+/// Searches and builds of a million vectors; everybody's graphs take most of an hour to build.
+pub(crate) const MILLION: Scope = Scope {
+    sets: &[("synth1m", Metric::L2)],
+    parts: &[(Part::Sets, sets::measure), (Part::Build, build::measure)],
+};
+
+/// Runs the parts one after another.
+pub(crate) fn run(args: &HnswArgs, scope: &Scope) -> Result<Report> {
+    let requirements = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/requirements-hnsw.txt"));
+    let environment =
+        Environment::prepare(&args.python, &args.folders.cache.join("venv-hnsw"), requirements)?;
+    let is_wanted = |name: &str| args.sets.is_empty() || args.sets.iter().any(|set| set == name);
+    let setup = Setup {
+        folders: &args.folders,
+        size: if args.quick { &QUICK } else { &FULL },
+        cores: affinity::cores()?,
+        environment: &environment,
+        sets: scope.sets.iter().copied().filter(|(name, _)| is_wanted(name)).collect(),
+    };
+    let mut report =
+        Report::new(format!("Vektonn {}; {}", env!("CARGO_PKG_VERSION"), machine::description()));
+    for (part, measure) in scope.parts {
+        if args.only.is_empty() || args.only.contains(part) {
             measure(&setup, &mut report)?;
         }
     }
