@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::codes::Codes;
 use super::graph::Graph;
-use super::insert::PARALLEL_MIN;
+use super::insert::{PARALLEL_MIN, cut};
 use super::pool::Candidate;
 use super::search::{Scratch, ToPoint, score_before};
 use super::select::select_neighbors;
@@ -179,7 +179,8 @@ impl Task for Relink<'_> {
             score_before(kernel, ToPoint::new(codes, slot), codes, slots, Candidate::LAST, candidates);
             candidates.sort_unstable();
             candidates.dedup();
-            select_neighbors(codes, kernel, candidates, graph.links.degree, &mut neighbors);
+            // No more than lists have that overflowed: with full ones, every search would score more points.
+            select_neighbors(codes, kernel, candidates, cut(graph.links.degree), &mut neighbors);
             scratch.give_back();
         }
         graph.links.set(slot, &neighbors);

@@ -19,7 +19,7 @@ const GROUP: usize = 256;
 /// Smaller groups are not worth waking other threads.
 pub(super) const PARALLEL_MIN: usize = 4;
 /// A list that overflows is cut to this part of the degree, so that not every further link must cut it again.
-const fn cut(degree: usize) -> usize {
+pub(super) const fn cut(degree: usize) -> usize {
     degree - degree / 8
 }
 

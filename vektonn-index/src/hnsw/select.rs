@@ -19,7 +19,7 @@ pub(super) fn select_neighbors(
     selected: &mut Vec<u32>,
 ) {
     'candidates: for candidate in candidates {
-        if selected.len() == degree {
+        if selected.len() >= degree {
             return;
         }
         let (row, lift) = (codes.row(candidate.slot()), codes.lift(candidate.slot()));
