@@ -1,10 +1,10 @@
-//! The configuration that benchmarks serve: one data source with one index on it, exact L2.
+//! The configuration that benchmarks serve: one data source with one index on it, L2, exact or a graph.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
 use anyhow::Result;
-use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta};
+use vektonn_core::{DataSourceId, DataSourceMeta, HnswParams, IndexId, IndexMeta};
 
 const SOURCE: &str = "Bench.Source";
 const INDEX: &str = "Bench.Index";
@@ -20,12 +20,14 @@ pub(crate) struct Catalog {
     dimension: usize,
     /// Points go to shards by their `Id`.
     shards: u16,
+    /// Of a graph; none searches exactly.
+    hnsw: Option<HnswParams>,
 }
 
 impl Catalog {
-    /// Points of a dimension, in one shard.
+    /// Points of a dimension, in one shard, searched exactly.
     pub(crate) fn new(dimension: usize) -> Self {
-        Self { version: "1.0".to_owned(), dimension, shards: 1 }
+        Self { version: "1.0".to_owned(), dimension, shards: 1, hnsw: None }
     }
 
     /// The same in a version of its own.
@@ -36,6 +38,11 @@ impl Catalog {
     /// The same in so many shards.
     pub(crate) fn shards(self, shards: u16) -> Self {
         Self { shards, ..self }
+    }
+
+    /// The same with a graph, in memory.
+    pub(crate) fn hnsw(self, params: HnswParams) -> Self {
+        Self { hnsw: Some(params), ..self }
     }
 
     pub(crate) fn dimension(&self) -> usize {
@@ -93,8 +100,11 @@ impl Catalog {
     }
 
     fn index_yaml(&self) -> String {
+        let params = self.hnsw.map_or_else(String::new, |HnswParams { m, ef_construction, ef_search, .. }| {
+            format!(", params: {{Hnsw_M: {m}, Hnsw_EfConstruction: {ef_construction}, Hnsw_EfSearch: {ef_search}}}")
+        });
         let mut yaml = format!(
-            "dataSourceId: {{name: {SOURCE}, version: \"{}\"}}\nindexAlgorithm: {{type: FaissIndex.L2}}\n\
+            "dataSourceId: {{name: {SOURCE}, version: \"{}\"}}\nindexAlgorithm: {{type: FaissIndex.L2{params}}}\n\
              idAttributes: [Id]\nshardsById:\n",
             self.version
         );
@@ -125,6 +135,9 @@ mod tests {
             assert!(meta.warnings().is_empty(), "{:?}", meta.warnings());
             assert!(catalog.shard_ids().all(|shard| meta.shards().contains_key(&shard)));
             assert_eq!(meta.shards().len(), usize::from(shards));
+            assert_eq!(meta.algorithm().hnsw(), None);
         }
+        let params = HnswParams { m: 5, ef_construction: 70, ef_search: 30, ..HnswParams::default() };
+        assert_eq!(Catalog::new(3).hnsw(params).meta().unwrap().algorithm().hnsw(), Some(params));
     }
 }

@@ -43,15 +43,15 @@ pub(crate) struct Launch<'a> {
 
 /// The part that a process plays.
 pub(crate) enum Role<'a> {
-    /// Everything, with an embedded data source.
-    Whole,
+    /// Everything, with an embedded data source: in this directory, or a new one in the process's own.
+    Whole { data: Option<&'a Path> },
     /// Uploads to these Kafka servers, and searches of shards in other processes.
     Api { servers: &'a str },
     /// One shard, from these Kafka servers.
     Shard { servers: &'a str, catalog: &'a Catalog, shard_id: &'a str },
 }
 
-/// A running process with an empty data directory; dropping it kills it and removes its files.
+/// A running process with a directory of its own; dropping it kills it and removes that.
 pub(crate) struct Server {
     child: Child,
     address: String,
@@ -61,7 +61,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server with an embedded data source, and waits until it is ready.
     pub(crate) fn start(binary: &Path, config: &ConfigFiles, parent: &Path) -> Result<Self> {
-        let launch = Launch { binary, parent, config, port: free_port()?, role: Role::Whole };
+        let launch = Launch { binary, parent, config, port: free_port()?, role: Role::Whole { data: None } };
         let mut server = Self::spawn(&launch)?;
         server.wait_ready()?;
         Ok(server)
@@ -135,7 +135,10 @@ impl Role<'_> {
     fn arguments(&self, dir: &Path) -> Vec<String> {
         let own = |arguments: &[&str]| arguments.iter().map(|&argument| argument.to_owned()).collect();
         match self {
-            Self::Whole => own(&["serve", "--data", &dir.join("data").to_string_lossy()]),
+            Self::Whole { data } => {
+                let data = data.map_or_else(|| dir.join("data"), Path::to_path_buf);
+                own(&["serve", "--data", &data.to_string_lossy()])
+            }
             Self::Api { servers } => own(&["api", "--kafka-bootstrap-servers", servers]),
             Self::Shard { servers, catalog, shard_id } => own(&[
                 "index-shard",

@@ -20,7 +20,7 @@ pub(crate) enum BenchCommand {
     },
     /// Churn: an index through the runbooks in benches/runbooks, or others after `--`.
     Runbook(BenchArgs),
-    /// Approximate dense search beside hnswlib, faiss, usearch, SVS, ScaNN, VSAG and hnsw_rs.
+    /// Approximate dense search beside hnswlib, faiss, usearch, SVS, ScaNN, VSAG and hnsw_rs; catching up over a broker too.
     Hnsw(BenchArgs),
     /// The same with a million vectors: more than an hour.
     HnswMillion(BenchArgs),
@@ -48,22 +48,31 @@ pub(crate) struct BenchArgs {
 pub(crate) fn run(command: &BenchCommand) -> Result<()> {
     match command {
         BenchCommand::Exact(args) => vektonn_bench("exact", args, &[]),
-        BenchCommand::Hnsw(args) => vektonn_bench("hnsw", args, &[]),
+        BenchCommand::Hnsw(args) if args.leaves_out("catch-up") => vektonn_bench("hnsw", args, &[]),
+        BenchCommand::Hnsw(args) => beside_kafka("hnsw", args),
         BenchCommand::HnswMillion(args) => vektonn_bench("hnsw-million", args, &[]),
         BenchCommand::Sparse(args) => vektonn_bench("sparse", args, &[]),
-        BenchCommand::Ingest(args) => ingest(args),
+        BenchCommand::Ingest(args) => beside_kafka("ingest", args),
         BenchCommand::Micro { more } => micro(more),
         BenchCommand::Runbook(args) => vektonn_bench("runbook", args, &[]),
     }
 }
 
-fn ingest(args: &BenchArgs) -> Result<()> {
+impl BenchArgs {
+    /// Whether only other parts were asked for.
+    fn leaves_out(&self, part: &str) -> bool {
+        let has = |text| self.more.iter().any(|argument| argument.contains(text));
+        has("--only") && !has(part)
+    }
+}
+
+fn beside_kafka(benchmark: &str, args: &BenchArgs) -> Result<()> {
     let binary = build(Profile::Release)?;
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
     let cluster = Cluster::start(&ClusterOptions::on_free_ports(1, &dir.path().join("kafka"))?)?;
     let servers = cluster.bootstrap_servers();
     eprintln!("    Apache Kafka {}, one broker: {servers}", kafka::version());
-    vektonn_bench("ingest", args, &["--binary", &binary.to_string_lossy(), "--kafka", &servers])?;
+    vektonn_bench(benchmark, args, &["--binary", &binary.to_string_lossy(), "--kafka", &servers])?;
     cluster.stop()
 }
 

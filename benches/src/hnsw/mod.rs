@@ -1,6 +1,7 @@
 //! Approximate dense search beside everybody else's.
 
 mod build;
+mod catch_up;
 mod churn;
 mod crate_hnsw_rs;
 mod lineups;
@@ -8,7 +9,7 @@ mod memory;
 mod sets;
 mod writes;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -38,6 +39,12 @@ pub(crate) struct HnswArgs {
     /// Only these sets, of sift, svd384 and synth768, or of synth1m.
     #[arg(long, value_delimiter = ',')]
     sets: Vec<String>,
+    /// Catch up with this binary instead of building one.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// Catch up over these Kafka servers too: host:port, separated by commas. The topic made there is deleted.
+    #[arg(long, value_name = "SERVERS")]
+    kafka: Option<String>,
     /// The Python to make the peers' environment with.
     #[arg(long, default_value = "python3")]
     python: String,
@@ -54,6 +61,8 @@ enum Part {
     Churn,
     /// Searches while another thread writes.
     Writes,
+    /// A shard that follows a data source from its beginning, beside the index alone.
+    CatchUp,
 }
 
 /// How much is done in a run.
@@ -74,6 +83,8 @@ struct Setup<'a> {
     size: &'a Size,
     cores: Vec<usize>,
     environment: &'a Environment,
+    binary: Option<&'a Path>,
+    kafka: Option<&'a str>,
     sets: Vec<(&'static str, Metric)>,
 }
 
@@ -107,6 +118,7 @@ pub(crate) const ALL: Scope = Scope {
         (Part::Memory, memory::measure),
         (Part::Churn, churn::measure),
         (Part::Writes, writes::measure),
+        (Part::CatchUp, catch_up::measure),
     ],
 };
 
@@ -127,6 +139,8 @@ pub(crate) fn run(args: &HnswArgs, scope: &Scope) -> Result<Report> {
         size: if args.quick { &QUICK } else { &FULL },
         cores: affinity::cores()?,
         environment: &environment,
+        binary: args.binary.as_deref(),
+        kafka: args.kafka.as_deref(),
         sets: scope.sets.iter().copied().filter(|(name, _)| is_wanted(name)).collect(),
     };
     let mut report =

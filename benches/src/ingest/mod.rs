@@ -15,6 +15,8 @@ use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 
 use self::kafka::Kafka;
+pub(crate) use self::kafka::{BenchTopic, Producer, unique_version};
+pub(crate) use self::stopwatch::{Outcome, Stopwatch};
 use crate::report::Report;
 use crate::{machine, server};
 

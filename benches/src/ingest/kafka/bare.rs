@@ -43,13 +43,13 @@ pub(super) fn consume(servers: &str, topic: &str, records: usize) -> Result<usiz
 }
 
 /// A producer as safe as Vektonn's, of the same settings.
-pub(super) struct Producer {
+pub(crate) struct Producer {
     producer: ThreadedProducer<Deliveries>,
     topic: String,
 }
 
 /// Records that are sent together.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// How many are not acknowledged yet, and what went wrong.
     pending: Mutex<(usize, Option<KafkaError>)>,
     done: Condvar,
@@ -75,7 +75,7 @@ impl ProducerContext for Deliveries {
 }
 
 impl Producer {
-    pub(super) fn new(servers: &str, topic: &str) -> Result<Self> {
+    pub(crate) fn new(servers: &str, topic: &str) -> Result<Self> {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", servers)
@@ -89,7 +89,7 @@ impl Producer {
     }
 
     /// Sends the records to partition 0 without waiting for them.
-    pub(super) fn send<'a>(&self, records: impl IntoIterator<Item = &'a Record>) -> Result<Arc<Batch>> {
+    pub(crate) fn send<'a>(&self, records: impl IntoIterator<Item = &'a Record>) -> Result<Arc<Batch>> {
         // One more, taken back when all are sent: the batch is not done before.
         let batch = Arc::new(Batch { pending: Mutex::new((1, None)), done: Condvar::new() });
         for record in records {
@@ -118,7 +118,7 @@ impl Producer {
 
 impl Batch {
     /// Waits until all records are acknowledged.
-    pub(super) fn wait(&self) -> Result<()> {
+    pub(crate) fn wait(&self) -> Result<()> {
         let mut pending = self.pending.lock();
         let deadline = Instant::now() + PATIENCE;
         while pending.0 > 0 {

@@ -10,15 +10,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-use self::topic::BenchTopic;
 use super::freshness::{self, Wanted};
 use super::system::System;
 use super::{Setup, Size};
 use crate::catalog::Catalog;
 use crate::report::Report;
 
+pub(crate) use self::bare::Producer;
 pub(super) use self::catch_up::measure as catch_up;
 pub(super) use self::scatter::measure as scatter;
+pub(crate) use self::topic::BenchTopic;
 pub(super) use self::upload::measure as upload;
 
 const SEARCHABLE_P99_MS_MAX: f64 = 150.0;
@@ -27,14 +28,11 @@ const SEARCHABLE_P99_MS_MAX: f64 = 150.0;
 pub(super) struct Kafka<'a> {
     setup: &'a Setup,
     servers: &'a str,
-    /// In the names of this run's topics, so that two runs on one cluster do not meet.
-    run: String,
 }
 
 impl<'a> Kafka<'a> {
     pub(super) fn new(setup: &'a Setup, servers: &'a str) -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { setup, servers, run: format!("{:x}", since_1970.as_micros()) }
+        Self { setup, servers }
     }
 
     fn size(&self) -> &'static Size {
@@ -43,8 +41,14 @@ impl<'a> Kafka<'a> {
 
     /// A catalog that nothing else uses.
     fn catalog(&self, name: &str) -> Catalog {
-        Catalog::new(self.setup.dimension).version(format!("{name}-{}", self.run))
+        Catalog::new(self.setup.dimension).version(unique_version(name))
     }
+}
+
+/// A version of this name that no other catalog has, so that two runs on one cluster do not meet.
+pub(crate) fn unique_version(name: &str) -> String {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{name}-{:x}", since_1970.as_micros())
 }
 
 /// From an upload's acknowledgement to a search that finds it: `vektonn api` and `vektonn index-shard`.

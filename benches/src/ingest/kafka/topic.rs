@@ -22,14 +22,14 @@ const CONFIG: [(&str, &str); 4] = [
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The only topic of a catalog's data source.
-pub(super) struct BenchTopic {
+pub(crate) struct BenchTopic {
     servers: String,
     name: String,
 }
 
 impl BenchTopic {
     /// Creates the topic.
-    pub(super) fn create(servers: &str, catalog: &Catalog) -> Result<Self> {
+    pub(crate) fn create(servers: &str, catalog: &Catalog) -> Result<Self> {
         let meta = catalog.meta()?;
         let any_point = Points::random(1, catalog.dimension(), 0)?.change(0);
         let name = encode_record(meta.data_source(), &any_point).topic;
@@ -41,17 +41,17 @@ impl BenchTopic {
         Ok(topic)
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Deletes it.
-    pub(super) fn delete(self) -> Result<()> {
+    pub(crate) fn delete(self) -> Result<()> {
         self.ask(async |admin, options| admin.delete_topics(&[&self.name], &options).await)
     }
 
     /// Fails unless so many records were ever written to it.
-    pub(super) fn check_end(&self, records: usize) -> Result<()> {
+    pub(crate) fn check_end(&self, records: usize) -> Result<()> {
         let consumer: BaseConsumer = self.client().create().context("a client")?;
         let (_, end) = consumer.fetch_watermarks(&self.name, 0, TIMEOUT).context("the end of the topic")?;
         ensure!(usize::try_from(end) == Ok(records), "{} ends at {end}, not at {records}", self.name);

@@ -1,0 +1,180 @@
+//! How fast a shard with a graph catches up with its data source, beside the index's own build of the same points.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use vektonn_core::codec::{Record, encode_record};
+use vektonn_index::Metric;
+use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
+
+use super::{PARAMS, Setup, goal};
+use crate::catalog::Catalog;
+use crate::data::Points;
+use crate::datasets::DenseSet;
+use crate::formats;
+use crate::ingest::{BenchTopic, Outcome, Producer, Stopwatch, unique_version};
+use crate::ours::Ours;
+use crate::report::{Report, Required};
+use crate::server::{self, Launch, Role, Server, free_port};
+use crate::stats::Spread;
+
+const SET: &str = "sift";
+const RATE_AT_LEAST: f64 = 0.9;
+/// Records that are written together.
+const TOGETHER: usize = 1_000;
+const READY_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What builds the graph.
+#[derive(Clone, Copy)]
+enum Builder<'a> {
+    /// The index alone, in this process.
+    Index,
+    /// `vektonn serve`, from its start until it is ready.
+    Embedded { data: &'a Path },
+    /// `vektonn index-shard`, from its start until it is ready.
+    Kafka { servers: &'a str },
+}
+
+/// What every build needs.
+struct Work<'a> {
+    setup: &'a Setup<'a>,
+    set: &'a DenseSet,
+    catalog: &'a Catalog,
+    shard_id: &'a str,
+    binary: &'a Path,
+    /// For the processes' own directories.
+    directory: &'a Path,
+}
+
+pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
+    let set = setup.load(SET)?;
+    let catalog = Catalog::new(set.base.dimension()).hnsw(PARAMS).version(unique_version("graph"));
+    let records = records(&set, &catalog)?;
+    let binary = server::binary(setup.binary)?;
+    let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
+    let data = directory.path().join("data");
+    fill_directory(&data, &records)?;
+    let topic = setup.kafka.map(|servers| fill_topic(servers, &catalog, &records)).transpose()?;
+    drop(records);
+
+    let mut builders = vec![Builder::Index, Builder::Embedded { data: &data }];
+    builders.extend(setup.kafka.map(|servers| Builder::Kafka { servers }));
+    let shard_id = &catalog.shard_ids().next().context("no shard")?;
+    let (set, catalog, binary, directory) = (&set, &catalog, &*binary, directory.path());
+    let work = Work { setup, set, catalog, shard_id, binary, directory };
+    add_results(&work, &builders, &work.rounds(&builders)?, report);
+    topic.map_or(Ok(()), BenchTopic::delete)
+}
+
+fn records(set: &DenseSet, catalog: &Catalog) -> Result<Vec<Record>> {
+    let points = Points::from(formats::read_dense(&set.base_file)?);
+    let meta = catalog.meta()?;
+    Ok((0..points.len()).map(|row| encode_record(meta.data_source(), &points.change(row))).collect())
+}
+
+fn fill_directory(data: &Path, records: &[Record]) -> Result<()> {
+    let source = EmbeddedDataSource::open(data, EmbeddedOptions::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    for records in records.chunks(TOGETHER) {
+        runtime.block_on(source.append(records.to_vec()))?;
+    }
+    Ok(())
+}
+
+fn fill_topic(servers: &str, catalog: &Catalog, records: &[Record]) -> Result<BenchTopic> {
+    let topic = BenchTopic::create(servers, catalog)?;
+    Producer::new(servers, topic.name())?.send(records)?.wait()?;
+    topic.check_end(records.len())?;
+    Ok(topic)
+}
+
+impl Work<'_> {
+    /// What came of each builder, by round. Each round begins with another one.
+    fn rounds(&self, builders: &[Builder<'_>]) -> Result<Vec<Vec<Outcome>>> {
+        let rounds = self.setup.size.rounds;
+        let mut outcomes = vec![vec![]; builders.len()];
+        for round in 0..rounds {
+            eprintln!("catch-up: round {} of {rounds}", round + 1);
+            for i in (round..round + builders.len()).map(|turn| turn % builders.len()) {
+                outcomes[i].push(self.build(builders[i]).with_context(|| builders[i].name())?);
+            }
+        }
+        Ok(outcomes)
+    }
+
+    fn build(&self, builder: Builder<'_>) -> Result<Outcome> {
+        let Self { catalog, shard_id, .. } = *self;
+        match builder {
+            Builder::Index => {
+                let points = self.set.base.len() as f64;
+                let (_, built) = Ours::hnsw(self.set, Metric::L2, PARAMS, &self.setup.cores)?;
+                let cpu_us_per_point = built.cpu_s * 1e6 / points;
+                Ok(Outcome { points_per_second: points / built.wall_s, cpu_us_per_point })
+            }
+            Builder::Embedded { data } => {
+                let (name, version) = (catalog.index_name(), catalog.index_version());
+                let info = format!("/api/v1/indices/{name}/{version}/shards/{shard_id}/info");
+                self.catch_up(Role::Whole { data: Some(data) }, &info)
+            }
+            Builder::Kafka { servers } => {
+                self.catch_up(Role::Shard { servers, catalog, shard_id }, "/api/v1/info")
+            }
+        }
+    }
+
+    /// A process from its start to its readiness; at the path `info` it tells how many points its shard has.
+    fn catch_up(&self, role: Role<'_>, info: &str) -> Result<Outcome> {
+        let config = self.catalog.files(&[]);
+        let (binary, parent, port) = (self.binary, self.directory, free_port()?);
+        let started = Instant::now();
+        let mut server = Server::spawn(&Launch { binary, parent, config: &config, port, role })?;
+        let stopwatch = Stopwatch::since(started, server.id());
+        server.wait_ready_for(READY_TIMEOUT)?;
+        let wanted = self.set.base.len();
+        let outcome = stopwatch.read(wanted);
+        let points = server.client().get_json(info)?["dataPointsCount"].as_u64();
+        ensure!(points == Some(wanted as u64), "the shard holds {points:?} points, not {wanted}");
+        Ok(outcome)
+    }
+}
+
+impl Builder<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Index => "the index alone",
+            Self::Embedded { .. } => "vektonn serve, embedded data source, from process start",
+            Self::Kafka { .. } => "vektonn index-shard, Kafka, from process start",
+        }
+    }
+}
+
+/// Rates of the processes beside the index's, round by round.
+fn add_results(work: &Work<'_>, builders: &[Builder<'_>], outcomes: &[Vec<Outcome>], report: &mut Report) {
+    let ratio = |of: &[Outcome]| {
+        let pairs = of.iter().zip(&outcomes[0]);
+        Spread::of(pairs.map(|(one, index)| one.points_per_second / index.points_per_second).collect())
+    };
+    let rows = builders.iter().zip(outcomes).map(|(builder, outcomes)| {
+        let spread = |value: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(value).collect());
+        [
+            builder.name().to_owned(),
+            format!("{:.0}", spread(|outcome| outcome.points_per_second)),
+            format!("{:.1}", spread(|outcome| outcome.cpu_us_per_point)),
+            format!("{:.3}", ratio(outcomes)),
+        ]
+    });
+    let heading = format!(
+        "Catch-up of a shard with a graph of {}, M {}, ef_construction {}, on {} cores. Medians of {} rounds (range).",
+        work.set.description(),
+        PARAMS.m,
+        PARAMS.ef_construction,
+        work.setup.cores.len(),
+        work.setup.size.rounds
+    );
+    report.add_table(heading, ["", "points/s", "CPU us/point", "rate / the index's"], rows);
+    for (i, name) in [(1, "embedded"), (2, "kafka")] {
+        let measured = outcomes.get(i).map(|outcomes| ratio(outcomes).median);
+        goal(report, format!("hnsw_catch_up_{name}_vs_build"), Required::AtLeast(RATE_AT_LEAST), measured);
+    }
+}
