@@ -97,13 +97,19 @@ impl<'s> Ours<'s> {
         let mut ours = Self::new(store, Queries::Dense(&set.queries))?;
         ours.use_cores(cores)?;
         let (started, cpu) = (Instant::now(), affinity::cpu_seconds());
-        ours.pool()?.install(|| -> Result<()> {
+        let build = || -> Result<()> {
             for rows in rows.chunks(CHANGES) {
                 let changes = rows.iter().map(|&row| upsert(row, set.base.row(row as usize)));
                 ours.store.apply(changes.collect::<Result<Vec<_>>>()?)?;
             }
             Ok(())
-        })?;
+        };
+        // The index has threads of its own for what it builds in parallel. They are where this thread is.
+        if cores.len() == 1 {
+            ours.pool()?.install(build)?
+        } else {
+            build()?
+        }
         let (wall_s, cpu_s) = (started.elapsed().as_secs_f64(), affinity::cpu_seconds() - cpu);
         // This process has memory of earlier indexes to use again: a process of its own tells what one takes.
         Ok((ours, Built { wall_s, cpu_s, bytes: f64::NAN, peak_bytes: f64::NAN }))

@@ -44,6 +44,7 @@ mod store;
 mod sync;
 mod top_k;
 mod view;
+mod workers;
 
 pub use distance::{InstructionSet, InstructionSetError};
 pub use index::{IndexSpec, SpecError};

@@ -17,6 +17,7 @@ use super::pool::Candidate;
 use super::search::{Scratch, ToPoint, score_before};
 use super::select::select_neighbors;
 use crate::distance::row_codes::{RowKernel, Task};
+use crate::workers;
 
 /// A sweep begins when one in so many slots is dead, but not for fewer than [`SWEPT_TOGETHER_MIN`].
 const SLOTS_PER_SWEPT: usize = 128;
@@ -133,7 +134,7 @@ impl Graph {
         if slots.len() < PARALLEL_MIN * 256 {
             slots.for_each(relink);
         } else {
-            slots.into_par_iter().with_min_len(256).for_each(relink);
+            workers::run(|| slots.into_par_iter().with_min_len(256).for_each(relink));
         }
     }
 }

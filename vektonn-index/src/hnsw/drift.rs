@@ -9,8 +9,8 @@ use super::codes::Codes;
 use super::graph::{Graph, spread};
 use super::quantizer::{Quantizer, SAMPLE};
 use super::{HnswIndex, Writer};
-use crate::distance;
 use crate::store::timeline::Batch;
+use crate::{distance, workers};
 
 /// Codes are made anew if new points lose this many times more than the first ones (by squared distance), and if that
 /// helps by as much.
@@ -81,7 +81,8 @@ impl<T> HnswIndex<T> {
             spread(live.len() as u32, count).map(|i| scaled(live[i as usize])).collect();
         let is_product = self.metric == Metric::InnerProduct;
         let norm_max = || live.iter().map(|row| distance::norm(row)).fold(0.0, f64::max);
-        let quantizer = Quantizer::fit(&sample, self.dimension, !is_product, self.kernels);
+        let (dimension, kernels) = (self.dimension, self.kernels);
+        let quantizer = workers::run(|| Quantizer::fit(&sample, dimension, !is_product, kernels));
         Codes::new(quantizer, is_product.then(norm_max))
     }
 
@@ -105,7 +106,8 @@ impl<T> HnswIndex<T> {
         let live: Vec<(u32, &[f32])> =
             (0..old.end()).filter_map(|slot| Some((slot, view.row(slot)?))).collect();
         let metric = self.metric;
-        live.into_par_iter().for_each(|(slot, row)| _ = new.write(slot, row, factor(metric, row)));
+        let code = |(slot, row)| _ = new.write(slot, row, factor(metric, row));
+        workers::run(|| live.into_par_iter().for_each(code));
         // These dead are still a way to others; nobody comes across the rest.
         writer.upkeep.linked_dead().for_each(|slot| _ = new.write(slot, &old.decode(slot), 1.0));
         graph.codes.store(Arc::new(new));

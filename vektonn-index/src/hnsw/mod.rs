@@ -49,6 +49,7 @@ use crate::flat::FlatIndex;
 use crate::options::{SearchError, SearchOptions};
 use crate::store::slots::{IndexFull, Reader};
 use crate::store::timeline::{Batch, Timeline};
+use crate::workers;
 use codes::DIMENSION_MAX;
 use delete::Upkeep;
 use drift::{Drift, factor};
@@ -241,13 +242,19 @@ impl<T> HnswIndex<T> {
         }
         let metric = self.metric;
         let code = |&(slot, row): &(u32, &[f32])| codes.write(slot, row, factor(metric, row));
+        let new = &writer.fresh[before..];
         let lost: Vec<f64> = if born.len() < insert::PARALLEL_MIN {
-            born.iter().map(code).collect()
+            let lost = born.iter().map(code).collect();
+            graph.link(new);
+            lost
         } else {
-            born.par_iter().map(code).collect()
+            workers::run(|| {
+                let lost = born.par_iter().map(code).collect();
+                graph.link(new);
+                lost
+            })
         };
-        writer.drift.add(&writer.fresh[before..], &lost);
-        graph.link(&writer.fresh[before..]);
+        writer.drift.add(new, &lost);
     }
 
     /// Links some more of the points that are older than the graph; after the last ones searches use it.
