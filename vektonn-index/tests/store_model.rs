@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
@@ -72,11 +73,13 @@ fn naive_distance(metric: Metric, a: &[f64], b: &[f64]) -> f64 {
     }
 }
 
+fn store<Id: Ord + Hash>(kind: VectorKind, metric: Metric) -> IndexStore<Id, u32> {
+    IndexStore::new(IndexSpec { kind, metric, dimension: DIMENSION, hnsw: None, approximate: false }).unwrap()
+}
+
 /// Applies the steps to a store and to the model, and compares every search.
 fn agree(kind: VectorKind, metric: Metric, steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let store =
-        IndexStore::new(IndexSpec { kind, metric, dimension: DIMENSION, hnsw: None, approximate: false })
-            .unwrap();
+    let store = store(kind, metric);
     let mut model = Model::new();
     let mut version = 0;
     for step in steps {
@@ -195,12 +198,21 @@ fn cosine_of_very_long_and_very_short_vectors() {
 /// all of one batch.
 #[test]
 fn searches_during_updates_see_whole_batches() {
+    whole_batches_are_seen(VectorKind::Dense);
+}
+
+/// The same where points wait in a tail and windows are made of them.
+#[test]
+fn searches_during_updates_of_sparse_points_see_whole_batches() {
+    whole_batches_are_seen(VectorKind::Sparse);
+}
+
+fn whole_batches_are_seen(kind: VectorKind) {
     const IDS: u32 = 200;
-    let store = IndexStore::dense(Metric::L2, 2).unwrap();
-    let batch = |version: u32| {
-        (0..IDS)
-            .map(move |id| StoreChange::upsert(id, [version as f32, id as f32].try_into().unwrap(), version))
-    };
+    let store = store(kind, Metric::InnerProduct);
+    let vector = |version: u32, id: u32| stored(kind, &[version as f32, id as f32, 1.0, 0.0, 0.0]);
+    let batch = |version| (0..IDS).map(move |id| StoreChange::upsert(id, vector(version, id), version));
+    let query = stored(kind, &[1.0; DIMENSION]);
     store.apply(batch(0)).unwrap();
     std::thread::scope(|scope| {
         let searchers: Vec<_> = (0..2)
@@ -209,7 +221,7 @@ fn searches_during_updates_see_whole_batches() {
                     let mut last = 0;
                     while last < 300 {
                         let view = store.view();
-                        let hits = view.search(&[0.0, 0.0], &SearchOptions::new(usize::MAX)).unwrap();
+                        let hits = view.search(&query, &SearchOptions::new(usize::MAX)).unwrap();
                         let mut ids: Vec<u32> = hits.iter().map(|hit| *hit.id).collect();
                         ids.sort_unstable();
                         assert!(ids.iter().copied().eq(0..IDS), "each id once");

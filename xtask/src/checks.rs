@@ -1,5 +1,8 @@
 //! What needs nothing but the toolchain: format, lints, documentation, tests, model checking.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
 use anyhow::{Context, Result};
 
 use crate::kafka::{Cluster, ClusterOptions};
@@ -121,7 +124,7 @@ pub(crate) fn aarch64() -> Result<()> {
 fn has_aarch64_tools() -> bool {
     let libraries =
         capture(command("/usr/bin/rustc").args(["--print", "target-libdir", "--target", AARCH64]));
-    libraries.is_ok_and(|path| std::path::Path::new(path.trim()).is_dir())
+    libraries.is_ok_and(|path| Path::new(path.trim()).is_dir())
         && ["aarch64-linux-gnu-gcc", "qemu-aarch64"]
             .into_iter()
             .all(|program| succeeds(command(program).arg("--version")))
@@ -129,19 +132,67 @@ fn has_aarch64_tools() -> bool {
 
 /// AddressSanitizer over the tests of the unsafe modules. It needs a nightly compiler; without one the step is left out, aloud.
 pub(crate) fn address_sanitizer() -> Result<()> {
+    let Some(mut tests) = nightly_tests("address-sanitizer")? else { return Ok(()) };
+    run(tests
+        .args(["--lib", "--", "distance", "flat", "hnsw", "store"])
+        .env("RUSTFLAGS", "-Zsanitizer=address"))
+}
+
+/// Where a sysroot has the source of the standard library, if it has.
+const STD_SOURCE: &str = "lib/rustlib/src/rust/library/Cargo.lock";
+/// Debian's compiler and that source.
+const STD_SOURCE_PACKAGES: [&str; 2] = ["rustc-web", "rust-web-src"];
+/// What the tests are called in which threads meet.
+const TESTS_OF_THREADS: [&str; 3] = ["during_updates", "acknowledged", "soak"];
+const SOAK_MINUTES: &str = "0.5";
+
+/// ThreadSanitizer over the index's tests of threads. It needs a nightly compiler, as above.
+///
+/// The standard library is instrumented too. Compiled as it is delivered its locks are unknown to the sanitizer, and so
+/// nearly everything that rayon hands from one thread to another is reported. Its source is a component of rustup, `rust-src`;
+/// where the nightly compiler lacks it, Debian's compiler does the work, and has that compiler's runtime linked.
+pub(crate) fn thread_sanitizer() -> Result<()> {
+    let Some(mut tests) = nightly_tests("thread-sanitizer")? else { return Ok(()) };
+    let mut flags = "-Zsanitizer=thread".to_owned();
+    if !nightly_path("sysroot")?.join(STD_SOURCE).exists() {
+        if !Path::new("/usr").join(STD_SOURCE).exists() {
+            STD_SOURCE_PACKAGES.into_iter().try_for_each(apt_install)?;
+        }
+        let runtime = nightly_path("target-libdir")?.join("librustc-nightly_rt.tsan.a");
+        let link = format!("-Wl,--whole-archive,{},--no-whole-archive", runtime.display());
+        // Before what it needs itself.
+        flags += &format!(" -Zexternal-clangrt -Zpre-link-arg={link}");
+        tests.envs([("RUSTC", "/usr/bin/rustc"), ("RUSTDOC", "/usr/bin/rustdoc"), ("RUSTC_BOOTSTRAP", "1")]);
+    }
+    run(tests
+        .args(["-Zbuild-std=std,panic_unwind,test,proc_macro", "--lib", "--test", "store_model"])
+        .args(["--", "--include-ignored"])
+        .args(TESTS_OF_THREADS)
+        .env("RUSTFLAGS", flags)
+        .env("VEKTONN_SOAK_MINUTES", SOAK_MINUTES))
+}
+
+/// `cargo test` of the index by the nightly compiler, in a target directory of its own; nothing where there is none.
+fn nightly_tests(target: &str) -> Result<Option<Command>> {
     if !succeeds(command("rustc").args(["+nightly", "--version"])) {
         println!("    SKIPPED: no nightly compiler here (rustup toolchain install nightly)");
-        return Ok(());
+        return Ok(None);
     }
     let host = capture(command("rustc").args(["+nightly", "--print", "host-tuple"]))?;
     // The proxy that rustup installs: the `cargo` that runs this is that of one toolchain.
-    run(command("cargo")
-        .args(["+nightly", "test", "--package", "vektonn-index", "--lib", "--target", host.trim()])
-        .args(["--", "distance", "flat", "hnsw", "store"])
-        .env("RUSTFLAGS", "-Zsanitizer=address")
+    let mut tests = command("cargo");
+    tests
+        .args(["+nightly", "test", "--package", "vektonn-index", "--target", host.trim()])
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO")
-        .env("CARGO_TARGET_DIR", target_dir().join("address-sanitizer")))
+        .env("CARGO_TARGET_DIR", target_dir().join(target));
+    Ok(Some(tests))
+}
+
+/// Something of the nightly compiler that `rustc --print` knows.
+fn nightly_path(what: &str) -> Result<PathBuf> {
+    let path = capture(command("rustc").args(["+nightly", "--print", what]).env_remove("RUSTUP_TOOLCHAIN"))?;
+    Ok(path.trim().into())
 }
 
 /// How long `cargo xtask soak` runs.

@@ -48,6 +48,8 @@ enum Step {
     Aarch64,
     /// AddressSanitizer on the tests of the modules with unsafe code; only where asked for.
     AddressSanitizer,
+    /// ThreadSanitizer on the tests of threads; only where asked for.
+    ThreadSanitizer,
     /// The published Python client works unchanged.
     Python,
     /// The demo runs from start to end.
@@ -92,6 +94,7 @@ impl Step {
             Self::Loom => checks::loom(),
             Self::Aarch64 => checks::aarch64(),
             Self::AddressSanitizer => checks::address_sanitizer(),
+            Self::ThreadSanitizer => checks::thread_sanitizer(),
             Self::Python => python::run(&binary::build(profile)?),
             Self::Demo => demo::run(&binary::build(profile)?),
             Self::Crash => crash::cycles(&binary::build(profile)?, CRASH_CYCLES, None),
@@ -105,7 +108,7 @@ impl Step {
 
     /// Takes minutes and a compiler of its own: left out unless it is named.
     fn is_long(self) -> bool {
-        matches!(self, Self::Aarch64 | Self::AddressSanitizer)
+        matches!(self, Self::Aarch64 | Self::AddressSanitizer | Self::ThreadSanitizer)
     }
 
     fn help(self) -> String {
