@@ -1,6 +1,6 @@
 //! What needs nothing but the toolchain: format, lints, documentation, tests, model checking.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -154,12 +154,12 @@ const SOAK_MINUTES: &str = "0.5";
 pub(crate) fn thread_sanitizer() -> Result<()> {
     let Some(mut tests) = nightly_tests("thread-sanitizer")? else { return Ok(()) };
     let mut flags = "-Zsanitizer=thread".to_owned();
-    if !nightly_path("sysroot")?.join(STD_SOURCE).exists() {
+    if !Path::new(&nightly("sysroot")?).join(STD_SOURCE).exists() {
         if !Path::new("/usr").join(STD_SOURCE).exists() {
             STD_SOURCE_PACKAGES.into_iter().try_for_each(apt_install)?;
         }
-        let runtime = nightly_path("target-libdir")?.join("librustc-nightly_rt.tsan.a");
-        let link = format!("-Wl,--whole-archive,{},--no-whole-archive", runtime.display());
+        let runtime = nightly("target-libdir")? + "/librustc-nightly_rt.tsan.a";
+        let link = format!("-Wl,--whole-archive,{runtime},--no-whole-archive");
         // Before what it needs itself.
         flags += &format!(" -Zexternal-clangrt -Zpre-link-arg={link}");
         tests.envs([("RUSTC", "/usr/bin/rustc"), ("RUSTDOC", "/usr/bin/rustdoc"), ("RUSTC_BOOTSTRAP", "1")]);
@@ -178,21 +178,19 @@ fn nightly_tests(target: &str) -> Result<Option<Command>> {
         println!("    SKIPPED: no nightly compiler here (rustup toolchain install nightly)");
         return Ok(None);
     }
-    let host = capture(command("rustc").args(["+nightly", "--print", "host-tuple"]))?;
     // The proxy that rustup installs: the `cargo` that runs this is that of one toolchain.
     let mut tests = command("cargo");
     tests
-        .args(["+nightly", "test", "--package", "vektonn-index", "--target", host.trim()])
+        .args(["+nightly", "test", "--package", "vektonn-index", "--target", &nightly("host-tuple")?])
         .env_remove("RUSTUP_TOOLCHAIN")
         .env_remove("CARGO")
         .env("CARGO_TARGET_DIR", target_dir().join(target));
     Ok(Some(tests))
 }
 
-/// Something of the nightly compiler that `rustc --print` knows.
-fn nightly_path(what: &str) -> Result<PathBuf> {
-    let path = capture(command("rustc").args(["+nightly", "--print", what]).env_remove("RUSTUP_TOOLCHAIN"))?;
-    Ok(path.trim().into())
+/// What the nightly compiler tells by `--print`.
+fn nightly(what: &str) -> Result<String> {
+    Ok(capture(command("rustc").args(["+nightly", "--print", what]))?.trim().to_owned())
 }
 
 /// How long `cargo xtask soak` runs.
