@@ -3,7 +3,7 @@
 use vektonn_core::Metric;
 
 use super::ranges::{Coded, Ranges};
-use crate::distance::int8::{QueryCode, WINDOW, Window};
+use crate::distance::int8::{Probe, QueryCode, WINDOW, low_max};
 
 /// The finest step of a query's codes, relative to the scale of the rows.
 const STEP_MIN: f64 = 1.0 / (1 << 20) as f64;
@@ -119,9 +119,18 @@ impl CodedQuery {
         Self { coded, space, dimension, scale: ranges.scale, error, norm, of_center, center_norm }
     }
 
-    /// The codes.
-    pub(super) fn code(&self) -> &[Window] {
-        &self.coded.code
+    /// What rows are compared with that have a [`low_norm`](crate::distance::int8::low_norm) of at most `low_norm_max`.
+    pub(super) fn probe(&self, limit: &Limit, low_norm_max: f64) -> Probe<'_> {
+        let QueryCode { sum, squared_norm, .. } = self.coded;
+        let [of_mean, of_rest] = low_max(sum, squared_norm.sqrt(), low_norm_max);
+        let at_least = f64::from(limit.at_least);
+        let rounding = (at_least.abs() + of_mean.abs() + of_rest) * F64_SLACK;
+        Probe {
+            code: &self.coded.code,
+            weights: limit.weights,
+            at_least: limit.at_least,
+            high_at_least: down(at_least - of_mean - of_rest - rounding),
+        }
     }
 
     /// The scores to expect of rows whose final distance does not exceed `distance`.

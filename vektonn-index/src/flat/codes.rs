@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::bound::Space;
 use super::ranges::Ranges;
-use crate::distance::int8::{GROUP, Line, STEP, Tile, WINDOW};
+use crate::distance::int8::{GROUP, Line, STEP, Tile, WINDOW, low_norm, split};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Rows of a chunk.
@@ -15,8 +15,11 @@ const WORD: usize = u64::BITS as usize;
 /// The codes of the slots `i * CHUNK..(i + 1) * CHUNK`, or of the first of them.
 pub(super) struct ChunkCodes {
     pub(super) ranges: Arc<Ranges>,
+    /// In each of the two halves.
     lines_per_group: usize,
     room: Room,
+    /// The largest [`low_norm`] of all rows coded here, or more.
+    pub(super) low_norm_max: f64,
     /// One bit for each row that must be compared itself, because its codes are missing, of no use, or of an
     /// earlier row in its slot. Only a writer sets them, before the row can be seen.
     uncoded: [AtomicU64; CHUNK / WORD],
@@ -30,7 +33,8 @@ pub(super) struct ChunkCodes {
 /// memory does not fall to pieces when chunks are replaced.
 #[derive(Default)]
 pub(super) struct Room {
-    lines: Vec<Line>,
+    /// The upper and the lower halves of codes.
+    halves: [Vec<Line>; 2],
     /// The two terms of each row's score, by group.
     terms: [Vec<[f32; GROUP]>; 2],
 }
@@ -38,10 +42,12 @@ pub(super) struct Room {
 impl Room {
     /// Makes it large enough for a chunk, and a copy of `old` with so many groups.
     fn begin(&mut self, old: Option<&Self>, groups: usize, lines_per_group: usize) {
-        self.lines.clear();
-        self.lines.reserve_exact(CHUNK / GROUP * lines_per_group);
-        self.lines.extend_from_slice(old.map_or(&[], |old| &old.lines));
-        self.lines.resize(groups * lines_per_group, Line([0; GROUP * STEP]));
+        for (i, lines) in self.halves.iter_mut().enumerate() {
+            lines.clear();
+            lines.reserve_exact(CHUNK / GROUP * lines_per_group);
+            lines.extend_from_slice(old.map_or(&[], |old| &old.halves[i]));
+            lines.resize(groups * lines_per_group, Line([0; GROUP * STEP]));
+        }
         for (i, terms) in self.terms.iter_mut().enumerate() {
             terms.clear();
             terms.reserve_exact(CHUNK / GROUP);
@@ -67,11 +73,12 @@ impl ChunkCodes {
         rows_used: usize,
         rows: impl Iterator<Item = Row<'r>>,
     ) -> (Self, Vec<f64>) {
-        let width = width(ranges.center.len());
-        let lines_per_group = width / STEP;
+        let dimension = ranges.center.len();
+        let lines_per_group = width(dimension) / WINDOW;
         room.begin(old.map(|old| &old.room), rows_used.div_ceil(GROUP), lines_per_group);
         let mut uncoded = old.map_or([u64::MAX; CHUNK / WORD], Self::words);
-        let (mut exact, mut codes) = (vec![0.0; ranges.center.len()], vec![0; width]);
+        let (mut exact, mut codes) = (vec![0.0; dimension], vec![0; width(dimension)]);
+        let mut low_norm_max = old.map_or(0.0, |old| old.low_norm_max);
         let mut errors = Vec::new();
         for (row, coordinates, factor) in rows {
             let coded = ranges.code(coordinates, factor, &mut exact, &mut codes);
@@ -80,10 +87,14 @@ impl ChunkCodes {
             let (group, lane) = (row / GROUP, row % GROUP);
             room.terms[0][group][lane] = first;
             room.terms[1][group][lane] = second;
-            let group_lines = &mut room.lines[group * lines_per_group..][..lines_per_group];
-            for (line, codes) in group_lines.iter_mut().zip(codes.as_chunks::<STEP>().0) {
-                line.0.as_chunks_mut::<STEP>().0[lane] = *codes;
+            let [high, low] = &mut room.halves;
+            let [high, low] = [high, low].map(|lines| lines[group * lines_per_group..].iter_mut());
+            for ((high, low), codes) in high.zip(low).zip(codes.as_chunks::<WINDOW>().0) {
+                for (line, half) in [high, low].into_iter().zip(split(codes)) {
+                    line.0.as_chunks_mut::<STEP>().0[lane] = half;
+                }
             }
+            low_norm_max = low_norm_max.max(low_norm(&codes[..dimension]));
             uncoded[row / WORD] &= !(1 << (row % WORD));
         }
         let remained = count_used(uncoded, rows_used);
@@ -91,6 +102,7 @@ impl ChunkCodes {
             ranges: Arc::clone(ranges),
             lines_per_group,
             room,
+            low_norm_max,
             uncoded: uncoded.map(AtomicU64::new),
             remained,
             error: old.map_or(ranges.error, |old| old.error),
@@ -148,10 +160,28 @@ impl ChunkCodes {
     /// Some groups, or fewer at the end.
     pub(super) fn tile(&self, first: usize, groups: usize) -> Tile<'_> {
         let end = (first + groups).min(self.groups());
+        let lines = first * self.lines_per_group..end * self.lines_per_group;
         Tile {
-            lines: &self.room.lines[first * self.lines_per_group..end * self.lines_per_group],
+            halves: self.room.halves.each_ref().map(|half| &half[lines.clone()]),
             terms: self.room.terms.each_ref().map(|terms| &terms[first..end]),
         }
+    }
+
+    /// The [`low_norm`] of a row.
+    #[cfg(test)]
+    pub(super) fn low_norm(&self, row: usize) -> f64 {
+        let (group, lane) = (row / GROUP, row % GROUP);
+        let lines = &self.room.halves[1][group * self.lines_per_group..][..self.lines_per_group];
+        let bytes = lines
+            .iter()
+            .flat_map(|line| line.0.as_chunks::<STEP>().0[lane].map(|byte| [byte & 15, byte >> 4]));
+        let halves: Vec<[u8; 2]> = bytes.collect();
+        // The codes that pad a row are not counted.
+        let codes = halves
+            .chunks(STEP)
+            .flat_map(|window| [0, 1].map(|half| window.iter().map(move |pair| pair[half])));
+        let codes: Vec<u8> = codes.flatten().take(self.ranges.center.len()).collect();
+        low_norm(&codes)
     }
 
     /// Its memory, for another chunk.

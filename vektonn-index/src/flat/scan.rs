@@ -7,7 +7,7 @@ use super::codes::{CHUNK, ChunkCodes};
 use super::ranges::Ranges;
 use super::{DenseQuery, FlatIndex};
 use crate::collector::Collector;
-use crate::distance::int8::{GROUP, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
+use crate::distance::int8::{GROUP, Line, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
 use crate::distance::row_codes::prefetch;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
@@ -27,6 +27,17 @@ const RANGES_KEPT: usize = 16;
 const USELESS: usize = 3;
 /// How many chunks it does not look at codes then.
 const CHUNKS_SKIPPED: usize = 7;
+/// A search that had to read the lower halves of more than one in so many groups does not look at upper halves first for as many
+/// chunks.
+const WHOLE: usize = 2;
+
+/// Room for what is made of a tile.
+struct Room {
+    /// For each of the queries that are scanned together.
+    scores: Vec<Scores>,
+    /// Whole codes.
+    lines: Vec<Line>,
+}
 
 /// One query on its way through the chunks.
 struct Search<'s, F> {
@@ -45,6 +56,10 @@ struct Search<'s, F> {
     /// Rows of the current chunk that were compared themselves.
     compared: usize,
     skip: usize,
+    /// Groups of the current chunk whose lower halves were read for this query alone.
+    whole: usize,
+    /// For so many chunks whole codes are looked at at once.
+    skip_high: usize,
 }
 
 impl<T> FlatIndex<T> {
@@ -58,8 +73,8 @@ impl<T> FlatIndex<T> {
         collectors: &'s mut [Collector<F>],
     ) -> Result<(), SearchError> {
         let mut searches: Vec<_> = queries.iter().zip(collectors).map(|(q, c)| Search::new(q, c)).collect();
-        let mut found =
-            vec![Scores::new(); if queries.len() < QUERIES_AT_ONCE { 1 } else { QUERIES_AT_ONCE }];
+        let together = if queries.len() < QUERIES_AT_ONCE { 1 } else { QUERIES_AT_ONCE };
+        let mut room = Room { scores: vec![Scores::new(); together], lines: vec![] };
         let chunks = (reader.end() as usize).div_ceil(CHUNK);
         for i in part.of(spread(chunks)) {
             options.check_deadline()?;
@@ -80,11 +95,11 @@ impl<T> FlatIndex<T> {
                     self.compare_range(reader, first..first + CHUNK, search.query, search.collector);
                 } else {
                     self.begin_chunk(reader, chunk, &uncoded, search);
-                    self.seed(reader, chunk, first, options.k, search, &mut found[0]);
+                    self.seed(reader, chunk, first, options.k, search, &mut room);
                     active.push(search);
                 }
             }
-            self.scan_chunk(reader, chunk, first, &mut active, &mut found);
+            self.scan_chunk(reader, chunk, first, &mut active, &mut room);
             active.into_iter().for_each(|search| search.end_chunk(chunk));
         }
         searches.iter_mut().for_each(|search| self.compare_pending(search));
@@ -103,7 +118,7 @@ impl<T> FlatIndex<T> {
         self.compare_pending(search);
         search.take_ranges(chunk, self.plane.space());
         search.seeds.clear();
-        search.compared = 0;
+        (search.compared, search.whole) = (0, 0);
         uncoded.iter().for_each(|&slot| self.compare_soon(reader, slot, f32::NAN, search));
         self.compare_pending(search);
         search.update_limit();
@@ -117,14 +132,15 @@ impl<T> FlatIndex<T> {
         first: usize,
         k: usize,
         search: &mut Search<'s, F>,
-        found: &mut Scores,
+        room: &mut Room,
     ) {
         if search.seeded || search.collector.bound() < f32::INFINITY {
             return;
         }
         search.seeded = true;
         let tile = chunk.tile(0, SEED_GROUPS);
-        self.code_kernels.scan_one(tile, search.probe(), found);
+        let found = &mut room.scores[0];
+        self.code_kernels.scan_one(tile, &search.probe(chunk), found);
         let mut estimates: Vec<(f32, u32)> = Vec::with_capacity(tile.groups() * GROUP);
         for group in 0..tile.groups() {
             let slots = (first + group * GROUP) as u32..;
@@ -152,7 +168,7 @@ impl<T> FlatIndex<T> {
         chunk: &ChunkCodes,
         first: usize,
         searches: &mut [&mut Search<'s, F>],
-        found: &mut [Scores],
+        room: &mut Room,
     ) {
         let groups_at_once = match searches.len() {
             1 => TILE_GROUPS_MAX,
@@ -163,12 +179,13 @@ impl<T> FlatIndex<T> {
             let tile = chunk.tile(group, groups_at_once);
             let place = Place { chunk, first, group, groups: tile.groups() };
             let (fours, rest) = searches.as_chunks_mut::<QUERIES_AT_ONCE>();
+            let joined = if fours.is_empty() { &[] } else { self.code_kernels.join(tile, &mut room.lines) };
             for searches in fours {
-                let Some(found) = found.first_chunk_mut::<QUERIES_AT_ONCE>() else { unreachable!() };
+                let Some(found) = room.scores.first_chunk_mut::<QUERIES_AT_ONCE>() else { unreachable!() };
                 searches.iter_mut().for_each(|search| self.compare_pending(search));
                 searches.iter_mut().for_each(|search| search.update_limit());
-                let probes = searches.each_ref().map(|search| search.probe());
-                self.code_kernels.scan_several(tile, &probes, found);
+                let probes = searches.each_ref().map(|search| search.probe(chunk));
+                self.code_kernels.scan_several(tile, joined, &probes, found);
                 for (search, found) in searches.iter_mut().zip(found) {
                     self.compare_marked(reader, place, search, found);
                 }
@@ -176,8 +193,9 @@ impl<T> FlatIndex<T> {
             for search in rest {
                 self.compare_pending(search);
                 search.update_limit();
-                self.code_kernels.scan_one(tile, search.probe(), &mut found[0]);
-                self.compare_marked(reader, place, search, &found[0]);
+                let found = &mut room.scores[0];
+                search.whole += self.code_kernels.scan_one(tile, &search.probe(chunk), found);
+                self.compare_marked(reader, place, search, found);
             }
         }
     }
@@ -274,6 +292,8 @@ impl<'s, F: FnMut(f32, u32) -> f32> Search<'s, F> {
             pending: Vec::with_capacity(PENDING_MAX),
             compared: 0,
             skip: 0,
+            whole: 0,
+            skip_high: 0,
         }
     }
 
@@ -308,16 +328,22 @@ impl<'s, F: FnMut(f32, u32) -> f32> Search<'s, F> {
         }
     }
 
-    fn probe(&self) -> Probe<'_> {
-        Probe { code: self.coded().code(), weights: self.limit.weights, at_least: self.limit.at_least }
+    fn probe(&self, chunk: &ChunkCodes) -> Probe<'_> {
+        let probe = self.coded().probe(&self.limit, chunk.low_norm_max);
+        if self.skip_high > 0 { Probe { high_at_least: f32::NEG_INFINITY, ..probe } } else { probe }
     }
 
     fn coded(&self) -> &CodedQuery {
         &self.coded.last().expect("`take_ranges` was called for the chunk").1
     }
 
-    /// Where codes exclude little, they cost more than they save.
+    /// Where codes, or halves of them, exclude little, they cost more than they save.
     fn end_chunk(&mut self, chunk: &ChunkCodes) {
+        match self.skip_high.checked_sub(1) {
+            Some(left) => self.skip_high = left,
+            None if self.whole * WHOLE > chunk.groups() => self.skip_high = CHUNKS_SKIPPED,
+            None => {}
+        }
         if self.compared * USELESS > chunk.groups() * GROUP && chunk.groups() * GROUP * 2 > CHUNK {
             self.skip = CHUNKS_SKIPPED;
         }

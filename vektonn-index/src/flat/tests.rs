@@ -9,7 +9,7 @@ use super::codes::{ChunkCodes, Room};
 use super::ranges::{Ranges, center_of};
 use super::*;
 use crate::distance::InstructionSet;
-use crate::distance::int8::{GROUP, Probe, Rotation, Scores};
+use crate::distance::int8::{GROUP, Rotation, Scores};
 use crate::top_k::TopK;
 
 /// Coordinates built to break bounds, as a function of numbers without meaning.
@@ -366,10 +366,17 @@ fn marked_at_their_own_distances(
             for i in coded.iter().copied().filter(finite) {
                 let own = coded_query.limit(distances[i]);
                 for limit in [own, coded_query.limit(farthest.unwrap())] {
-                    let probe =
-                        Probe { code: coded_query.code(), weights: limit.weights, at_least: limit.at_least };
+                    // The least room for its lower half, and that of the chunk.
+                    let low_norm = chunk.low_norm(i);
                     let mut found = Scores::new();
-                    kernels.scan_one(chunk.tile(i / GROUP, 1), probe, &mut found);
+                    for low_norm in [low_norm, chunk.low_norm_max] {
+                        let probe = coded_query.probe(&limit, low_norm);
+                        let found_before = found.marks[0];
+                        kernels.scan_one(chunk.tile(i / GROUP, 1), &probe, &mut found);
+                        prop_assert!(
+                            low_norm != chunk.low_norm_max || found.marks[0] & found_before == found_before
+                        );
+                    }
                     let score = found.scores[0][i % GROUP];
                     let marked = found.marks[0] >> (i % GROUP) & 1 == 1;
                     // As the search decides when its bound has fallen since the scan.

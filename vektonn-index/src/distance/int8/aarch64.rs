@@ -6,6 +6,7 @@ pub(super) mod dotprod {
     use crate::distance::aarch64::dotprod::dot;
     use crate::distance::int8::scans::scans;
     use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
+    use crate::distance::row_codes::prefetch;
     use std::arch::aarch64::*;
 
     const WIDTH: usize = 4;
@@ -30,15 +31,51 @@ pub(super) mod dotprod {
 
     #[inline]
     #[target_feature(enable = "neon,dotprod")]
-    fn load(line: &Line) -> [int8x16_t; REGISTERS] {
+    fn load_bytes(line: &Line) -> [uint8x16_t; REGISTERS] {
         let (quarters, _) = line.0.as_chunks::<16>();
-        let middle = vdupq_n_u8(MIDDLE as u8);
-        let mut loaded = [vdupq_n_s8(0); REGISTERS];
+        let mut loaded = [vdupq_n_u8(0); REGISTERS];
         for (loaded, quarter) in loaded.iter_mut().zip(quarters) {
             // SAFETY: 16 readable bytes.
-            *loaded = vreinterpretq_s8_u8(veorq_u8(unsafe { vld1q_u8(quarter.as_ptr()) }, middle));
+            *loaded = unsafe { vld1q_u8(quarter.as_ptr()) };
         }
         loaded
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon,dotprod")]
+    fn without_middle(codes: [uint8x16_t; REGISTERS]) -> [int8x16_t; REGISTERS] {
+        let middle = vdupq_n_u8(MIDDLE as u8);
+        codes.map(|codes| vreinterpretq_s8_u8(veorq_u8(codes, middle)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon,dotprod")]
+    fn load(line: &Line) -> [int8x16_t; REGISTERS] {
+        without_middle(load_bytes(line))
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon,dotprod")]
+    fn load_high(line: &Line) -> [[int8x16_t; REGISTERS]; 2] {
+        let mut codes = [load_bytes(line); 2];
+        for i in 0..REGISTERS {
+            codes[0][i] = vandq_u8(codes[0][i], vdupq_n_u8(0xf0));
+            codes[1][i] = vshlq_n_u8::<4>(codes[1][i]);
+        }
+        codes.map(without_middle)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon,dotprod")]
+    fn load_whole(high: &Line, low: &Line) -> [[int8x16_t; REGISTERS]; 2] {
+        let (high, low) = (load_bytes(high), load_bytes(low));
+        let mut codes = [high; 2];
+        for i in 0..REGISTERS {
+            // Of the first line the upper halves are in place, of the second one they are in the lower bits.
+            codes[0][i] = vbslq_u8(vdupq_n_u8(0xf0), high[i], low[i]);
+            codes[1][i] = vorrq_u8(vshlq_n_u8::<4>(high[i]), vshrq_n_u8::<4>(low[i]));
+        }
+        codes.map(without_middle)
     }
 
     #[inline]

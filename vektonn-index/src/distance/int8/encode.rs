@@ -43,9 +43,9 @@ const LARGEST_BEFORE_ROUNDING: f64 = SHARED_SUM_MAX as f64 - 2.0;
 pub(crate) struct QueryCode {
     pub(crate) code: Box<[Window]>,
     pub(crate) step: f64,
-    /// The squared norm of the codes.
+    /// The sum of the codes, of their squares, and of their magnitudes.
+    pub(crate) sum: f64,
     pub(crate) squared_norm: f64,
-    /// The sum of the codes' magnitudes.
     pub(crate) magnitude: f64,
     /// The dot product of the codes with the zeros of the rows' codes.
     pub(crate) of_zeros: f64,
@@ -63,7 +63,7 @@ pub(super) fn encode_query<const SHARED: bool>(exact: &[f64], zero: &[u8], step_
     let largest = windows.iter().map(if SHARED { largest_shared_sum } else { largest_magnitude });
     let step = (largest.fold(0.0, f64::max) / LARGEST_BEFORE_ROUNDING).max(step_min);
     let inverse = 1.0 / step;
-    let mut sums = [[0.0; WINDOW]; 4];
+    let mut sums = [[0.0; WINDOW]; 5];
     let code = windows.iter().zip(zero.chunks(WINDOW)).map(|(window, zero)| {
         let mut zeros = [0; WINDOW];
         zeros[..zero.len()].copy_from_slice(zero);
@@ -71,7 +71,7 @@ pub(super) fn encode_query<const SHARED: bool>(exact: &[f64], zero: &[u8], step_
         for lane in 0..WINDOW {
             let code = (window[lane] * inverse + ROUND) - ROUND;
             let lost = window[lane] - code * step;
-            let terms = [code * code, code.abs(), code * f64::from(zeros[lane]), lost * lost];
+            let terms = [code, code * code, code.abs(), code * f64::from(zeros[lane]), lost * lost];
             sums.iter_mut().zip(terms).for_each(|(sum, term)| sum[lane] += term);
             codes[lane] = (code + ROUND).to_bits() as i8;
         }
@@ -79,8 +79,8 @@ pub(super) fn encode_query<const SHARED: bool>(exact: &[f64], zero: &[u8], step_
         pack(&codes)
     });
     let code = code.collect();
-    let [squared_norm, magnitude, of_zeros, lost] = sums.map(|lanes| lanes.iter().sum());
-    QueryCode { code, step, squared_norm, magnitude, of_zeros, lost }
+    let [sum, squared_norm, magnitude, of_zeros, lost] = sums.map(|lanes| lanes.iter().sum());
+    QueryCode { code, step, sum, squared_norm, magnitude, of_zeros, lost }
 }
 
 #[inline(always)]

@@ -7,6 +7,11 @@
 //! This is the usual layout for `vpdpbusd` (Intel oneDNN calls it "4i16o4i"); a line is a cache line. The codes of a
 //! query come in [`Window`]s of two steps, so a group has an even number of lines.
 //!
+//! # Halves
+//! A single query is as fast as memory, so lines are kept in halves (`halves.rs`): one line has the upper four bits of two, another
+//! one the lower four. A scan for one query reads the upper halves, and the lower ones of groups where these leave a row. For
+//! several queries the lines of a tile are joined once.
+//!
 //! # Ranges
 //! Codes of rows are 0..=255, codes of queries -128..=127. AVX2 multiplies into 16-bit sums (`vpmaddubsw`), and here adds
 //! two of them before it widens. So that no sum overflows, its queries must keep within [`fits`]; those of other instruction
@@ -20,6 +25,7 @@
 mod aarch64;
 mod dispatch;
 mod encode;
+mod halves;
 mod rotation;
 mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -32,6 +38,7 @@ mod x86_64;
 
 pub(crate) use dispatch::CodeKernels;
 pub(crate) use encode::QueryCode;
+pub(crate) use halves::{low_max, low_norm, split};
 pub(crate) use rotation::Rotation;
 
 /// Rows whose codes lie together.
@@ -77,8 +84,8 @@ fn fits(window: &[i8; WINDOW]) -> bool {
 /// Groups of rows, with two terms per row that go into its score.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile<'c> {
-    /// Group after group, each of as many lines as the query has words.
-    pub(crate) lines: &'c [Line],
+    /// The upper and the lower halves of the codes: group after group, each of as many lines as the query has windows.
+    pub(crate) halves: [&'c [Line]; 2],
     /// Two terms for each row.
     pub(crate) terms: [&'c [[f32; GROUP]]; 2],
 }
@@ -88,15 +95,17 @@ pub(crate) struct Tile<'c> {
 /// `dot(codes of the query, codes of the row) + weights[0] * terms[0] + weights[1] * terms[1]`
 ///
 /// added from left to right in f32, each operation rounded. A row is marked unless its score is less than
-/// `at_least`; where one of the two is NaN, it is marked.
+/// `at_least`; where one of the two is NaN, it is marked. A scan for one query makes a score of the upper halves first, with
+/// zeros as the lower ones; where it is less than `high_at_least` for all rows of a group, none of them is marked.
 #[derive(Clone, Copy)]
 pub(crate) struct Probe<'q> {
     pub(crate) code: &'q [Window],
     pub(crate) weights: [f32; 2],
     pub(crate) at_least: f32,
+    pub(crate) high_at_least: f32,
 }
 
-/// What a scan found, by group of the tile.
+/// What a scan found, by group of the tile. Scores are only of use in groups with marks.
 #[derive(Clone)]
 pub(crate) struct Scores {
     pub(crate) scores: [[f32; GROUP]; TILE_GROUPS_MAX],
@@ -110,16 +119,31 @@ impl Scores {
     }
 }
 
-impl Tile<'_> {
+impl<'c> Tile<'c> {
     /// The number of groups.
     pub(crate) fn groups(&self) -> usize {
         self.terms[0].len()
+    }
+
+    /// The terms of a group.
+    #[inline(always)]
+    fn terms_of(&self, group: usize) -> [&'c [f32; GROUP]; 2] {
+        self.terms.map(|terms| &terms[group])
+    }
+
+    /// The lines of a group, for each half.
+    #[inline(always)]
+    fn lines_of(&self, group: usize, windows: usize) -> [&'c [Line]; 2] {
+        let [high, low] = self.halves;
+        [&high[group * windows..][..windows], &low[group * windows..][..windows]]
     }
 
     /// Panics unless a query of so many windows can scan this.
     fn check(&self, windows: usize) {
         let groups = self.groups();
         assert!(groups <= TILE_GROUPS_MAX && self.terms[1].len() == groups);
-        assert_eq!(self.lines.len(), groups * windows * 2, "two lines for each window of each group");
+        for lines in self.halves {
+            assert_eq!(lines.len(), groups * windows, "a line for each window of each group");
+        }
     }
 }

@@ -5,6 +5,7 @@
 pub(super) mod avx2 {
     use crate::distance::int8::scans::scans;
     use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
+    use crate::distance::row_codes::prefetch;
     use std::arch::x86_64::*;
 
     const WIDTH: usize = 8;
@@ -27,6 +28,26 @@ pub(super) mod avx2 {
         let start = line.0.as_ptr().cast::<__m256i>();
         // SAFETY: a line is 64 readable bytes, aligned to 64.
         unsafe { [_mm256_load_si256(start), _mm256_load_si256(start.add(1))] }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load_high(line: &Line) -> [[__m256i; 2]; 2] {
+        let high = load(line);
+        let upper = _mm256_set1_epi8(0xf0_u8 as i8);
+        let second = [_mm256_slli_epi32::<4>(high[0]), _mm256_slli_epi32::<4>(high[1])];
+        [high, second].map(|[a, b]| [_mm256_and_si256(a, upper), _mm256_and_si256(b, upper)])
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn load_whole(high: &Line, low: &Line) -> [[__m256i; 2]; 2] {
+        let lower = _mm256_set1_epi8(0x0f);
+        let [[a, b], [c, d]] = load_high(high);
+        let low = load(low);
+        let shifted = [_mm256_srli_epi32::<4>(low[0]), _mm256_srli_epi32::<4>(low[1])];
+        let join = |high, low| _mm256_or_si256(high, _mm256_and_si256(low, lower));
+        [[join(a, low[0]), join(b, low[1])], [join(c, shifted[0]), join(d, shifted[1])]]
     }
 
     #[inline]
@@ -68,6 +89,7 @@ pub(super) mod avx2 {
 pub(super) mod avx512 {
     use crate::distance::int8::scans::scans;
     use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
+    use crate::distance::row_codes::prefetch;
     use std::arch::x86_64::*;
 
     type Sums = __m512i;
@@ -87,6 +109,24 @@ pub(super) mod avx512 {
     fn load(line: &Line) -> __m512i {
         // SAFETY: a line is 64 readable bytes, aligned to 64.
         unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn load_high(line: &Line) -> [__m512i; 2] {
+        let high = load(line);
+        let upper = _mm512_set1_epi8(0xf0_u8 as i8);
+        [_mm512_and_si512(high, upper), _mm512_and_si512(_mm512_slli_epi32::<4>(high), upper)]
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn load_whole(high: &Line, low: &Line) -> [__m512i; 2] {
+        let lower = _mm512_set1_epi8(0x0f);
+        let [a, b] = load_high(high);
+        let low = load(low);
+        let join = |high, low| _mm512_or_si512(high, _mm512_and_si512(low, lower));
+        [join(a, low), join(b, _mm512_srli_epi32::<4>(low))]
     }
 
     #[inline]
