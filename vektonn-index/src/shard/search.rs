@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use rayon::prelude::*;
 use vektonn_core::{FoundDataPoint, Metric, SearchQuery, StoredVector, Vector};
 
@@ -118,8 +119,8 @@ impl Shard {
     }
 }
 
-/// Searches the first splits, the largest one before the others, which are searched at the same time: these begin with what
-/// the largest one has, since what is farther is of no use.
+/// Searches the first splits: the largest one by itself, then the others at the same time. Each begins with what those that
+/// are done have found, since what is farther is of no use.
 ///
 /// `search` takes a split, how many calls use the threads, and what was found so far.
 fn search_together<'v>(
@@ -129,15 +130,14 @@ fn search_together<'v>(
     search: impl Fn(usize, usize, &mut [TopK<Candidate<'v>>]) -> Result<(), SearchError> + Sync,
 ) -> Result<(), SearchError> {
     search(0, calls, nearest)?;
-    let found = (1..splits).into_par_iter().map(|i| {
-        let mut nearest = nearest.to_vec();
-        search(i, calls * (splits - 1), &mut nearest).map(|()| (i, nearest))
-    });
-    for (i, found) in found.collect::<Result<Vec<_>, _>>()? {
-        for (nearest, found) in nearest.iter_mut().zip(found) {
-            let found = found.into_sorted_vec().into_iter().filter(|found| found.item.place.0 == i);
+    let nearest = Mutex::new(nearest);
+    (1..splits).into_par_iter().with_max_len(1).try_for_each(|i| {
+        let mut all = nearest.lock().to_vec();
+        search(i, calls * (splits - 1), &mut all)?;
+        for (nearest, all) in nearest.lock().iter_mut().zip(all) {
+            let found = all.into_sorted_vec().into_iter().filter(|found| found.item.place.0 == i);
             found.for_each(|found| nearest.offer(found.distance, found.item));
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
