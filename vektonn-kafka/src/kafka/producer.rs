@@ -8,7 +8,7 @@ use rdkafka::Message;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::batch::{Batch, Delivery};
@@ -54,13 +54,11 @@ impl Sender {
     /// Checks the settings by creating a producer once.
     pub(super) fn new(options: KafkaOptions, last_error: LastError) -> Result<Self, KafkaConfigError> {
         let producers = Producers { options, last_error, current: Mutex::new(None) };
-        match producers.create() {
-            Ok(_) => {
-                let producers = Arc::new(producers);
-                Ok(Self { outbox: Arc::default(), producers, thread: Mutex::new(false) })
-            }
-            Err(error) => Err(KafkaConfigError::Client { why: error.to_string() }),
-        }
+        // Without a thread: dropping one that has a thread takes 100 ms, and a shard's process would start later by that.
+        let checked: Result<BaseProducer<_>, _> =
+            BaseProducer::from_config_and_context(&producers.options.producer(), producers.log());
+        checked.map_err(|error| KafkaConfigError::Client { why: error.to_string() })?;
+        Ok(Self { outbox: Arc::default(), producers: Arc::new(producers), thread: Mutex::new(false) })
     }
 
     /// Sends the records of the batch at these places, in this order, without waiting for anything. What became of them
@@ -124,8 +122,11 @@ fn slots(round: &Round) -> impl Iterator<Item = Slot> {
 
 impl Producers {
     fn create(&self) -> Result<KafkaProducer, KafkaError> {
-        let context = ProducerLog { last_error: self.last_error.clone() };
-        ThreadedProducer::from_config_and_context(&self.options.producer(), context)
+        ThreadedProducer::from_config_and_context(&self.options.producer(), self.log())
+    }
+
+    fn log(&self) -> ProducerLog {
+        ProducerLog { last_error: self.last_error.clone() }
     }
 
     /// A producer that has not failed for good, as far as is known.
