@@ -7,13 +7,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::{FromClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
-use rdkafka::producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 
@@ -31,11 +29,16 @@ pub(super) const TOPIC_CONFIG: [(&str, &str); 4] = [
 /// A controller that dies lets the request run into its time; the next one answers.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// What the control client has to say is waited for this long at a time. It is heard at once; but at the end of each time
+/// rdkafka waits busily for up to a millisecond, which with the 100 ms of its `ThreadedProducer` is a hundredth of a core.
+const POLL_TIME: Duration = Duration::from_secs(1);
+
 /// The clients that ask, and what was last heard of the connections.
 pub(super) struct Cluster {
     options: KafkaOptions,
-    /// A producer that produces nothing: of rdkafka's clients the one whose log and errors are read by a thread.
-    control: ThreadedProducer<ControlContext>,
+    /// A producer that produces nothing: of rdkafka's clients the simplest one whose log and errors can be read.
+    control: Arc<BaseProducer<ControlContext>>,
+    /// Made when the first topic is created: a process that only reads needs none.
     admin: OnceLock<AdminClient<DefaultClientContext>>,
     last_error: LastError,
     runtime: Handle,
@@ -45,8 +48,20 @@ impl Cluster {
     pub(super) fn new(options: KafkaOptions, runtime: Handle) -> Result<Self, KafkaConfigError> {
         let last_error = LastError::default();
         let context = ControlContext { last_error: last_error.clone() };
-        let control = ThreadedProducer::from_config_and_context(&options.control(), context)
-            .map_err(|error| KafkaConfigError::Client { why: error.to_string() })?;
+        let error = |why: String| KafkaConfigError::Client { why };
+        let control = BaseProducer::from_config_and_context(&options.control(), context)
+            .map_err(|e| error(e.to_string()))?;
+        let control = Arc::new(control);
+        let polled = Arc::downgrade(&control);
+        let poll = move || {
+            while let Some(control) = polled.upgrade() {
+                control.poll(POLL_TIME);
+            }
+        };
+        std::thread::Builder::new()
+            .name("kafka-control".to_owned())
+            .spawn(poll)
+            .map_err(|e| error(e.to_string()))?;
         Ok(Self { options, control, admin: OnceLock::new(), last_error, runtime })
     }
 
@@ -95,19 +110,7 @@ impl Cluster {
         topics: &[&str],
         timeout: Duration,
     ) -> Result<BTreeMap<String, String>, RDKafkaErrorCode> {
-        let resources: Vec<_> = topics.iter().map(|&topic| ResourceSpecifier::Topic(topic)).collect();
-        let options = AdminOptions::new().request_timeout(Some(timeout));
-        let answers = self.admin()?.describe_configs(&resources, &options);
-        let answers = self.runtime.block_on(answers).map_err(code)?;
-        let policy = |answer: rdkafka::admin::ConfigResourceResult| {
-            let resource = answer.ok()?;
-            let policy = resource.get("cleanup.policy")?.value.clone()?;
-            match resource.specifier {
-                OwnedResourceSpecifier::Topic(topic) => Some((topic, policy)),
-                _ => None,
-            }
-        };
-        Ok(answers.into_iter().filter_map(policy).collect())
+        native::topic_settings(self.control.client(), topics, c"cleanup.policy", timeout)
     }
 
     /// Creates the topics. Ok where one exists afterwards, whoever created it.

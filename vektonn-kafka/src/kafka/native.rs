@@ -1,5 +1,5 @@
-//! The parts of librdkafka that `rdkafka` has no safe functions for: topic ids, the ends of many topics at once,
-//! reading and producing in batches, sending at once, and whether an unacknowledged record may have been written.
+//! The parts of librdkafka that `rdkafka` has no safe functions for: topic ids, the ends of many topics at once, one setting
+//! of each topic without a client of its own, reading and producing in batches, sending at once, and whether an unacknowledged record may have been written.
 //!
 //! All unsafe code of this crate is here. Pointers from librdkafka do not leave this file, apart from the
 //! client's own, which `rdkafka` keeps alive as long as the borrow of the client lasts.
@@ -194,6 +194,55 @@ pub(super) fn list_offsets<C: ClientContext>(
             (text(partition.topic), offset)
         };
         Ok(slice(infos, count).iter().map(entry).collect())
+    }
+}
+
+/// One setting of each topic that tells it.
+pub(super) fn topic_settings<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    setting: &CStr,
+    timeout: Duration,
+) -> Result<BTreeMap<String, String>, RDKafkaErrorCode> {
+    let names = c_strings(topics)?;
+    let resource = |name: &CString| {
+        // SAFETY: the resource is ours to destroy; name and setting are copied. A setting that is asked for has no value yet.
+        unsafe {
+            let kind = sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
+            let resource = sys::rd_kafka_ConfigResource_new(kind, name.as_ptr());
+            let resource = Owned::new(resource, sys::rd_kafka_ConfigResource_destroy)?;
+            sys::rd_kafka_ConfigResource_set_config(resource.as_ptr(), setting.as_ptr(), c"".as_ptr());
+            Ok(resource)
+        }
+    };
+    let resources: Vec<_> = names.iter().map(resource).collect::<Result<_, RDKafkaErrorCode>>()?;
+    let mut pointers: Vec<_> = resources.iter().map(Owned::as_ptr).collect();
+    let options = options(client, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout)?;
+    let event = request(client, timeout, |queue| {
+        // SAFETY: client, options and queue are alive, and so are the resources, of which the array has as many as is
+        // said; librdkafka copies them and the options.
+        unsafe {
+            let (first, count) = (pointers.as_mut_ptr(), pointers.len());
+            sys::rd_kafka_DescribeConfigs(client.native_ptr(), first, count, options.as_ptr(), queue);
+        }
+    })?;
+    let mut count = 0;
+    // SAFETY: as in `describe_topics`. A resource that has an error has no settings; one that is not told has no value.
+    unsafe {
+        let result = sys::rd_kafka_event_DescribeConfigs_result(event.as_ptr());
+        if result.is_null() {
+            return Err(RDKafkaErrorCode::Fail);
+        }
+        let resources = sys::rd_kafka_DescribeConfigs_result_resources(result, &mut count);
+        let told = slice(resources, count).iter().filter_map(|&resource| {
+            let mut count = 0;
+            let entries = sys::rd_kafka_ConfigResource_configs(resource, &mut count);
+            let is_it = |entry: &&_| CStr::from_ptr(sys::rd_kafka_ConfigEntry_name(**entry)) == setting;
+            let value = sys::rd_kafka_ConfigEntry_value(*slice(entries, count).iter().find(is_it)?);
+            let name = sys::rd_kafka_ConfigResource_name(resource);
+            (!value.is_null()).then(|| (text(name), text(value)))
+        });
+        Ok(told.collect())
     }
 }
 
