@@ -18,7 +18,7 @@ use super::cluster::{Cluster, pass_on_log};
 use super::fetch_budget::FetchShare;
 use super::gather::Gather;
 use super::inspect::inspect;
-use super::native::{BatchConsumer, End, Fetched};
+use super::native::{self, BatchConsumer, End, Fetched};
 use super::topics::{Subscription, Topic, View};
 use crate::topic_table::matches_any;
 use crate::{ResetReason, Tail, TailError, TailEvent};
@@ -184,12 +184,17 @@ impl KafkaTail {
     /// Lets the consumer learn about new topics before it is to read them: otherwise it would ask for their first offsets
     /// half a second later.
     fn find_leaders(&self, topics: &[(String, u64)]) {
-        let topic = match topics {
-            [(name, _)] => Some(name.as_str()),
+        let names: Vec<_> = topics.iter().map(|(name, _)| name.as_str()).collect();
+        let client = self.consumer.consumer().client();
+        // A new client lets 50 ms pass after it has learnt who the brokers are, until it connects to any of them. This
+        // question is for one of them, to which it connects at once.
+        let _ = native::describe_topics(client, &names, ASK_TIMEOUT);
+        let topic = match names[..] {
+            [name] => Some(name),
             _ => None,
         };
         // Whether this works or not, it goes on looking.
-        let _ = self.consumer.consumer().client().fetch_metadata(topic, ASK_TIMEOUT);
+        let _ = client.fetch_metadata(topic, ASK_TIMEOUT);
     }
 
     fn stop(&self, topics: &[String]) -> Result<(), TailError> {
