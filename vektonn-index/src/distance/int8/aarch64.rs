@@ -44,8 +44,11 @@ pub(super) mod dotprod {
     #[inline]
     #[target_feature(enable = "neon,dotprod")]
     fn without_middle(codes: [uint8x16_t; REGISTERS]) -> [int8x16_t; REGISTERS] {
-        let middle = vdupq_n_u8(MIDDLE as u8);
-        codes.map(|codes| vreinterpretq_s8_u8(veorq_u8(codes, middle)))
+        let mut without = [vdupq_n_s8(0); REGISTERS];
+        for (without, codes) in without.iter_mut().zip(codes) {
+            *without = vreinterpretq_s8_u8(veorq_u8(codes, vdupq_n_u8(MIDDLE as u8)));
+        }
+        without
     }
 
     #[inline]
@@ -62,7 +65,8 @@ pub(super) mod dotprod {
             codes[0][i] = vandq_u8(codes[0][i], vdupq_n_u8(0xf0));
             codes[1][i] = vshlq_n_u8::<4>(codes[1][i]);
         }
-        codes.map(without_middle)
+        let [first, second] = codes;
+        [without_middle(first), without_middle(second)]
     }
 
     #[inline]
@@ -75,7 +79,8 @@ pub(super) mod dotprod {
             codes[0][i] = vbslq_u8(vdupq_n_u8(0xf0), high[i], low[i]);
             codes[1][i] = vorrq_u8(vshlq_n_u8::<4>(high[i]), vshrq_n_u8::<4>(low[i]));
         }
-        codes.map(without_middle)
+        let [first, second] = codes;
+        [without_middle(first), without_middle(second)]
     }
 
     #[inline]
