@@ -31,8 +31,8 @@ const CHUNKS_SKIPPED: usize = 7;
 /// chunks.
 const WHOLE: usize = 2;
 
-/// Room for what is made of a tile.
-struct Room {
+/// What is made of a tile.
+struct Scratch {
     /// For each of the queries that are scanned together.
     scores: Vec<Scores>,
     /// Whole codes.
@@ -74,7 +74,7 @@ impl<T> FlatIndex<T> {
     ) -> Result<(), SearchError> {
         let mut searches: Vec<_> = queries.iter().zip(collectors).map(|(q, c)| Search::new(q, c)).collect();
         let together = if queries.len() < QUERIES_AT_ONCE { 1 } else { QUERIES_AT_ONCE };
-        let mut room = Room { scores: vec![Scores::new(); together], lines: vec![] };
+        let mut scratch = Scratch { scores: vec![Scores::new(); together], lines: vec![] };
         let chunks = (reader.end() as usize).div_ceil(CHUNK);
         for i in part.of(spread(chunks)) {
             options.check_deadline()?;
@@ -95,11 +95,11 @@ impl<T> FlatIndex<T> {
                     self.compare_range(reader, first..first + CHUNK, search.query, search.collector);
                 } else {
                     self.begin_chunk(reader, chunk, &uncoded, search);
-                    self.seed(reader, chunk, first, options.k, search, &mut room);
+                    self.seed(reader, chunk, first, options.k, search, &mut scratch);
                     active.push(search);
                 }
             }
-            self.scan_chunk(reader, chunk, first, &mut active, &mut room);
+            self.scan_chunk(reader, chunk, first, &mut active, &mut scratch);
             active.into_iter().for_each(|search| search.end_chunk(chunk));
         }
         searches.iter_mut().for_each(|search| self.compare_pending(search));
@@ -132,14 +132,14 @@ impl<T> FlatIndex<T> {
         first: usize,
         k: usize,
         search: &mut Search<'s, F>,
-        room: &mut Room,
+        scratch: &mut Scratch,
     ) {
         if search.seeded || search.collector.bound() < f32::INFINITY {
             return;
         }
         search.seeded = true;
         let tile = chunk.tile(0, SEED_GROUPS);
-        let found = &mut room.scores[0];
+        let found = &mut scratch.scores[0];
         self.code_kernels.scan_one(tile, &search.probe(chunk), found);
         let mut estimates: Vec<(f32, u32)> = Vec::with_capacity(tile.groups() * GROUP);
         for group in 0..tile.groups() {
@@ -168,7 +168,7 @@ impl<T> FlatIndex<T> {
         chunk: &ChunkCodes,
         first: usize,
         searches: &mut [&mut Search<'s, F>],
-        room: &mut Room,
+        scratch: &mut Scratch,
     ) {
         let groups_at_once = match searches.len() {
             1 => TILE_GROUPS_MAX,
@@ -179,9 +179,10 @@ impl<T> FlatIndex<T> {
             let tile = chunk.tile(group, groups_at_once);
             let place = Place { chunk, first, group, groups: tile.groups() };
             let (fours, rest) = searches.as_chunks_mut::<QUERIES_AT_ONCE>();
-            let joined = if fours.is_empty() { &[] } else { self.code_kernels.join(tile, &mut room.lines) };
+            let joined =
+                if fours.is_empty() { &[] } else { self.code_kernels.join(tile, &mut scratch.lines) };
             for searches in fours {
-                let Some(found) = room.scores.first_chunk_mut::<QUERIES_AT_ONCE>() else { unreachable!() };
+                let Some(found) = scratch.scores.first_chunk_mut::<QUERIES_AT_ONCE>() else { unreachable!() };
                 searches.iter_mut().for_each(|search| self.compare_pending(search));
                 searches.iter_mut().for_each(|search| search.update_limit());
                 let probes = searches.each_ref().map(|search| search.probe(chunk));
@@ -193,7 +194,7 @@ impl<T> FlatIndex<T> {
             for search in rest {
                 self.compare_pending(search);
                 search.update_limit();
-                let found = &mut room.scores[0];
+                let found = &mut scratch.scores[0];
                 search.whole += self.code_kernels.scan_one(tile, &search.probe(chunk), found);
                 self.compare_marked(reader, place, search, found);
             }

@@ -365,18 +365,16 @@ fn marked_at_their_own_distances(
             let coded_query = CodedQuery::new(query.coordinates, query.norm, space, &ranges);
             for i in coded.iter().copied().filter(finite) {
                 let own = coded_query.limit(distances[i]);
-                for limit in [own, coded_query.limit(farthest.unwrap())] {
-                    // The least room for its lower half, and that of the chunk.
-                    let low_norm = chunk.low_norm(i);
+                let limits = [own, coded_query.limit(farthest.unwrap())];
+                // With what the lower half of this row alone may add, and with what any in the chunk may.
+                let low_norms = [chunk.low_norm(i), chunk.low_norm_max];
+                for (limit, low_norm) in limits.iter().flat_map(|limit| low_norms.map(|norm| (limit, norm))) {
                     let mut found = Scores::new();
-                    for low_norm in [low_norm, chunk.low_norm_max] {
-                        let probe = coded_query.probe(&limit, low_norm);
-                        let found_before = found.marks[0];
-                        kernels.scan_one(chunk.tile(i / GROUP, 1), &probe, &mut found);
-                        prop_assert!(
-                            low_norm != chunk.low_norm_max || found.marks[0] & found_before == found_before
-                        );
-                    }
+                    kernels.scan_one(
+                        chunk.tile(i / GROUP, 1),
+                        &coded_query.probe(limit, low_norm),
+                        &mut found,
+                    );
                     let score = found.scores[0][i % GROUP];
                     let marked = found.marks[0] >> (i % GROUP) & 1 == 1;
                     // As the search decides when its bound has fallen since the scan.

@@ -30,7 +30,6 @@ macro_rules! scans {
                 }
             }
             let windows = probe.code.len();
-
             let marked = (0..groups).filter(|&group| out.marks[group] != 0);
             let mut left = marked.fold(0_u64, |left, group| left | 1 << group);
             let whole = left.count_ones() as usize;
@@ -38,6 +37,7 @@ macro_rules! scans {
                 let group = left.trailing_zeros() as usize;
                 left &= left - 1;
                 if left != 0 {
+                    // The lower halves of the next one, while this one is scored. Of all at once, they would not stay.
                     prefetch(tile.lines_of(left.trailing_zeros() as usize, windows)[1]);
                 }
                 let [high, low] = tile.lines_of(group, windows);
