@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use common::*;
@@ -328,17 +328,6 @@ fn a_shard_stops_while_its_data_source_does_not_answer_or_fails() {
     }
 }
 
-/// Connecting takes a data source time, which passes meanwhile.
-#[test]
-fn a_shard_has_its_tail_before_it_knows_where_its_topics_end() {
-    let source = Troubled::new();
-    source.set(Trouble::NeverAnswers);
-    let follower = follow("All", &source);
-    eventually("the tail is made", || source.tails_made.load(Ordering::SeqCst) == 1);
-    std::thread::sleep(Duration::from_millis(20));
-    assert_eq!(follower.state(), ShardState::Starting);
-}
-
 #[test]
 fn a_data_source_that_fails_at_start_is_tried_again() {
     let source = Troubled::new();
@@ -410,7 +399,6 @@ enum Trouble {
 struct Troubled {
     memory: MemoryDataSource,
     trouble: Arc<AtomicU8>,
-    tails_made: Arc<AtomicUsize>,
 }
 
 struct TroubledTail {
@@ -421,7 +409,7 @@ struct TroubledTail {
 
 impl Troubled {
     fn new() -> Self {
-        Self { memory: MemoryDataSource::new(), trouble: Arc::default(), tails_made: Arc::default() }
+        Self { memory: MemoryDataSource::new(), trouble: Arc::default() }
     }
 
     fn set(&self, trouble: Trouble) {
@@ -440,7 +428,6 @@ impl DataSource for Troubled {
 
     fn tail(&self, selectors: Vec<TopicSelector>, from: Position) -> Result<Box<dyn Tail>, TailError> {
         let inner = self.memory.tail(selectors, from)?;
-        self.tails_made.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(TroubledTail { inner, held: VecDeque::new(), trouble: Arc::clone(&self.trouble) }))
     }
 

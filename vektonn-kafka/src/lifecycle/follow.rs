@@ -255,12 +255,11 @@ impl Following {
     }
 
     fn begin_tail(&self, build: &mut Build) -> Result<Box<dyn Tail>, End> {
-        // First, so that it connects while the end of the topics is asked for. Everything there is by then is read.
-        let tail = self.source.tail(self.selectors.clone(), build.applier.position.clone())?;
         if build.applier.position.is_empty() {
             build.set_goal(self.high_watermarks()?);
             self.publish(build);
         }
+        let tail = self.source.tail(self.selectors.clone(), build.applier.position.clone())?;
         let was_ready = self.shared.was_ready();
         self.shared.set_state(if was_ready { ShardState::Ready } else { ShardState::CatchingUp });
         Ok(tail)
