@@ -167,23 +167,6 @@ impl ChunkCodes {
         }
     }
 
-    /// The [`low_norm`] of a row.
-    #[cfg(test)]
-    pub(super) fn low_norm(&self, row: usize) -> f64 {
-        let (group, lane) = (row / GROUP, row % GROUP);
-        let lines = &self.room.halves[1][group * self.lines_per_group..][..self.lines_per_group];
-        let bytes = lines
-            .iter()
-            .flat_map(|line| line.0.as_chunks::<STEP>().0[lane].map(|byte| [byte & 15, byte >> 4]));
-        let halves: Vec<[u8; 2]> = bytes.collect();
-        // The codes that pad a row are not counted.
-        let codes = halves
-            .chunks(STEP)
-            .flat_map(|window| [0, 1].map(|half| window.iter().map(move |pair| pair[half])));
-        let codes: Vec<u8> = codes.flatten().take(self.ranges.center.len()).collect();
-        low_norm(&codes)
-    }
-
     /// Its memory, for another chunk.
     pub(super) fn into_room(self) -> Room {
         self.room

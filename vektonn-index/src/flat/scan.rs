@@ -95,7 +95,7 @@ impl<T> FlatIndex<T> {
                     self.compare_range(reader, first..first + CHUNK, search.query, search.collector);
                 } else {
                     self.begin_chunk(reader, chunk, &uncoded, search);
-                    self.seed(reader, chunk, first, options.k, search, &mut scratch);
+                    self.seed(reader, chunk, first, options.k, search, &mut scratch.scores[0]);
                     active.push(search);
                 }
             }
@@ -132,14 +132,13 @@ impl<T> FlatIndex<T> {
         first: usize,
         k: usize,
         search: &mut Search<'s, F>,
-        scratch: &mut Scratch,
+        found: &mut Scores,
     ) {
         if search.seeded || search.collector.bound() < f32::INFINITY {
             return;
         }
         search.seeded = true;
         let tile = chunk.tile(0, SEED_GROUPS);
-        let found = &mut scratch.scores[0];
         self.code_kernels.scan_one(tile, &search.probe(chunk), found);
         let mut estimates: Vec<(f32, u32)> = Vec::with_capacity(tile.groups() * GROUP);
         for group in 0..tile.groups() {

@@ -9,7 +9,7 @@ use super::codes::{ChunkCodes, Room};
 use super::ranges::{Ranges, center_of};
 use super::*;
 use crate::distance::InstructionSet;
-use crate::distance::int8::{GROUP, Rotation, Scores};
+use crate::distance::int8::{GROUP, Rotation, STEP, Scores, low_norm};
 use crate::top_k::TopK;
 
 /// Coordinates built to break bounds, as a function of numbers without meaning.
@@ -367,7 +367,7 @@ fn marked_at_their_own_distances(
                 let own = coded_query.limit(distances[i]);
                 let limits = [own, coded_query.limit(farthest.unwrap())];
                 // With what the lower half of this row alone may add, and with what any in the chunk may.
-                let low_norms = [chunk.low_norm(i), chunk.low_norm_max];
+                let low_norms = [low_norm(&codes_of(&chunk, i, rows[i].len())), chunk.low_norm_max];
                 for (limit, low_norm) in limits.iter().flat_map(|limit| low_norms.map(|norm| (limit, norm))) {
                     let mut found = Scores::new();
                     kernels.scan_one(
@@ -389,6 +389,14 @@ fn marked_at_their_own_distances(
         }
     }
     Ok(coded.len())
+}
+
+/// The codes of a row.
+fn codes_of(chunk: &ChunkCodes, row: usize, dimension: usize) -> Vec<u8> {
+    let mut room = vec![];
+    let lines = best_kernels().join(chunk.tile(row / GROUP, 1), &mut room);
+    let first = row % GROUP * STEP;
+    (0..dimension).map(|i| lines[i / STEP].0[first + i % STEP]).collect()
 }
 
 fn best_kernels() -> CodeKernels {

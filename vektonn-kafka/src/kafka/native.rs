@@ -1,5 +1,6 @@
-//! The parts of librdkafka that `rdkafka` has no safe functions for: topic ids, the ends of many topics at once, one setting
-//! of each topic without a client of its own, reading and producing in batches, sending at once, and whether an unacknowledged record may have been written.
+//! The parts of librdkafka that `rdkafka` has no safe functions for: topic ids, the ends of many topics at once, one
+//! setting of each topic without a client of its own, reading and producing in batches, sending at once, and whether an
+//! unacknowledged record may have been written.
 //!
 //! All unsafe code of this crate is here. Pointers from librdkafka do not leave this file, apart from the
 //! client's own, which `rdkafka` keeps alive as long as the borrow of the client lasts.

@@ -65,7 +65,7 @@ macro_rules! scans {
             let windows = probe.code.len();
             let mut lines = [[].as_slice(); G];
             for group in 0..G {
-                lines[group] = &tile.halves[0][(first + group) * windows..][..windows];
+                [lines[group], _] = tile.lines_of(first + group, windows);
             }
             let mut sums = [start; G];
             for window in 0..windows {
