@@ -15,7 +15,7 @@ use crate::{LogRecord, TailError};
 /// Bytes of a block of the log, which is read in long runs.
 const LOG_BLOCK_BYTES: u32 = 64 << 10;
 /// Bytes of log in memory before they are written as a table. Half or twice as many, smaller blocks, and values
-/// kept apart from keys made no difference beyond noise (`examples/embedded_throughput.rs`).
+/// kept apart from keys made no difference beyond noise.
 const LOG_MEMTABLE_BYTES: u64 = 64 << 20;
 /// Bytes of the other keyspaces in memory before they are written as a table.
 const SMALL_MEMTABLE_BYTES: u64 = 16 << 20;
