@@ -12,8 +12,8 @@ use common::*;
 use vektonn_core::codec::{self, Record};
 use vektonn_core::sharding::TopicSelector;
 use vektonn_core::{
-    Attribute, AttributeValue, Change, DataPoint, IndexId, IndexMeta, Position, SearchQuery, StoredVector,
-    Tombstone, Vector,
+    Attribute, AttributeValue, Change, DataPoint, DataSourceId, DataSourceMeta, IndexId, IndexMeta, Position,
+    SearchQuery, StoredVector, Tombstone, Vector,
 };
 use vektonn_index::shard::Shard;
 use vektonn_kafka::lifecycle::{ShardFollower, ShardState, WaitError};
@@ -338,6 +338,35 @@ fn a_data_source_that_fails_at_start_is_tried_again() {
     source.set(Trouble::None);
     wait_until_ready(&follower);
     assert_eq!(content(&follower.shard()), expected(0..10, 1.0));
+}
+
+#[test]
+fn a_shard_without_room_for_vectors_goes_on_when_there_is_some() {
+    let source = MemoryDataSource::new();
+    // So many coordinates that the first rows are in a file.
+    let yaml = "{vectorDimension: 3000, vectorsAreSparse: false, attributeValueTypes: {Id: Int64}, permanentAttributes: [Id]}";
+    let id = DataSourceId { name: format!("Wide{}", setting().suffix), version: "1".to_owned() };
+    let wide = DataSourceMeta::from_yaml(id.clone(), yaml).unwrap();
+    let vector = Vector::dense(vec![0.5; 3_000]);
+    let change = Change::Upsert(DataPoint { attributes: vec![Attribute::new("Id", 1)], vector });
+    append(&source, vec![codec::encode_record(&wide, &change)]);
+    let index = format!(
+        "dataSourceId: {{name: {}, version: 1}}\nindexAlgorithm: {{type: Dense.L2, params: {{Hnsw: true, Memory: compact}}}}\n\
+         idAttributes: [Id]\nshardsById: {{All: {{}}}}",
+        id.name
+    );
+    let index = IndexMeta::from_yaml(IndexId::new("Wide", "1"), &index, Arc::new(wide)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let vectors = directory.path().join("vectors");
+    let shard = Arc::new(Shard::new_in(Arc::new(index), "All", &vectors).unwrap());
+    let follower = ShardFollower::start(shard, Arc::new(source));
+    eventually(
+        "the failure is shown",
+        || matches!(follower.state(), ShardState::Failed(why) if why.contains("takes no more points: cannot make room")),
+    );
+    std::fs::create_dir(&vectors).unwrap();
+    wait_until_ready(&follower);
+    assert_eq!(follower.shard().len(), 1);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::state::{BadRecords, Lag, ShardState, Shared};
 use crate::topic_table::matches_any;
 use crate::{DataSource, Tail, TailError};
 
-/// After an error of the data source, the next try comes this much later.
+/// After an error, such as one of the data source, the next try comes this much later.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A digest must not fall into a change; it is tried again after this time.
@@ -222,17 +222,12 @@ impl Following {
         while !self.shared.is_stopping() {
             match self.follow_tail(&mut build) {
                 End::Stopped => return,
-                End::Full(error) => {
-                    tracing::error!(%error, "the shard takes no more points");
-                    return self.shared.set_state(ShardState::Failed(error.to_string()));
-                }
-                End::Error(error) => {
-                    let failed = ShardState::Failed(error.to_string());
-                    if last_failure.as_ref() != Some(&failed) {
-                        tracing::warn!(%error, "cannot follow the shard's topics, trying on");
-                        last_failure = Some(failed.clone());
+                End::Failed(why) => {
+                    if last_failure.as_ref() != Some(&why) {
+                        tracing::warn!(error = why, "cannot follow the shard's topics, trying on");
+                        last_failure = Some(why.clone());
                     }
-                    self.shared.set_state(failed);
+                    self.shared.set_state(ShardState::Failed(why));
                     self.pause(RETRY_INTERVAL);
                 }
                 End::Reset => {

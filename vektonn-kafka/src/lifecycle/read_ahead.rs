@@ -41,19 +41,19 @@ pub(super) enum End {
     Stopped,
     /// What was read so far no longer holds.
     Reset,
-    Error(TailError),
-    Full(IndexFull),
+    /// It may be otherwise later: the data source answers again, or a disk has room again.
+    Failed(String),
 }
 
 impl From<TailError> for End {
     fn from(error: TailError) -> Self {
-        Self::Error(error)
+        Self::Failed(error.to_string())
     }
 }
 
 impl From<IndexFull> for End {
     fn from(error: IndexFull) -> Self {
-        Self::Full(error)
+        Self::Failed(format!("the shard takes no more points: {error}"))
     }
 }
 
