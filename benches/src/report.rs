@@ -6,6 +6,7 @@ use comfy_table::presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
 
+use crate::machine;
 use crate::plot::Plot;
 
 /// A bound on a measured number.
@@ -121,10 +122,10 @@ impl Report {
         self.summary.push(sentence.into());
     }
 
-    /// The sentences as a list.
+    /// The sentences as a list, and where they hold.
     pub(crate) fn summary_to_markdown(&self) -> String {
         let items: String = self.summary.iter().map(|sentence| format!("- {sentence}\n")).collect();
-        format!("\n{items}- {}\n\n", self.conditions)
+        format!("\n{items}- measured on {}\n\n", machine::description())
     }
 
     /// Everything but the summary; figures are in `folder`.

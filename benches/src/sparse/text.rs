@@ -85,7 +85,15 @@ fn add_goals(report: &mut Report, metric: Metric, curves: &[Curve]) {
     let is_jaccard = metric == Metric::JaccardBinary;
     let at_least = if is_jaccard { JACCARD_AT_LEAST } else { EXACT_AT_LEAST };
     let exact = Required::AtLeast(at_least);
-    goal(report, name("exact_vs_best_exact_peer"), exact, against_best(ours, peers, &EXACT));
+    let times = against_best(ours, peers, &EXACT);
+    if let Some(times) = times {
+        report.add_summary(format!(
+            "text, {}: exact search answers {times:.1} times as many queries per second as the best exact search of others, one \
+             thread",
+            short(metric)
+        ));
+    }
+    goal(report, name("exact_vs_best_exact_peer"), exact, times);
     let found = ours.points.first().map(|point| point.recall.by_distance);
     goal(report, name("exact_recall_by_distance"), Required::AtLeast(1.0), found);
     if is_jaccard {
