@@ -24,6 +24,7 @@ COPY LICENSE /usr/share/doc/vektonn/LICENSE
 USER 10001
 WORKDIR /var/lib/vektonn
 # `vektonn api` and `vektonn serve` listen on 8081 unless told otherwise, `vektonn index-shard` on 8082.
+ENV VEKTONN_HTTP_HOST=0.0.0.0
 EXPOSE 8081 8082
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["/usr/local/bin/vektonn-healthcheck"]
 ENTRYPOINT ["vektonn"]

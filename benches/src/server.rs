@@ -79,7 +79,7 @@ impl Server {
         let log = File::create(dir.path().join("log"))?;
         let child = Command::new(launch.binary)
             .args(launch.role.arguments(dir.path()))
-            .args(["--port", &launch.port.to_string(), "--config"])
+            .args(["--host", "127.0.0.1", "--port", &launch.port.to_string(), "--config"])
             .arg(dir.path().join("config"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -70,6 +70,19 @@ impl CatalogError {
     fn meta(file: &Path, error: MetaError) -> Self {
         Self::Meta { file: file.to_owned(), error: Box::new(error) }
     }
+
+    /// Whether there is no such file or directory.
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Read { error, .. } if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl Catalog {
+    /// Whether everything that another one describes is here, too, as it is or changed.
+    pub(crate) fn has_all_of(&self, other: &Self) -> bool {
+        other.data_sources.keys().all(|id| self.data_sources.contains_key(id))
+            && other.indices.keys().all(|id| self.indices.contains_key(id))
+    }
 }
 
 impl CatalogFiles {
@@ -97,8 +110,9 @@ impl CatalogFiles {
 impl Reading<'_> {
     fn data_sources(&mut self) {
         let files = match yaml_files(&self.files.base.join(DATA_SOURCES)) {
-            Ok(files) if files.is_empty() => Err(CatalogError::Empty { base: self.files.base.clone() }),
-            files => files,
+            Err(error) if !error.is_missing() => Err(error),
+            Ok(files) if !files.is_empty() => Ok(files),
+            _ => Err(CatalogError::Empty { base: self.files.base.clone() }),
         };
         let files = match files {
             Ok(files) => files,
@@ -159,6 +173,8 @@ impl Reading<'_> {
     fn indices(&mut self) {
         let files = match yaml_files(&self.files.base.join(INDICES)) {
             Ok(files) => files,
+            // Later a missing directory is not one without files: a volume may come back.
+            Err(problem) if problem.is_missing() && self.before.indices.is_empty() => return,
             Err(problem) => {
                 self.problems.push(problem);
                 self.catalog.indices.clone_from(&self.before.indices);
@@ -218,13 +234,9 @@ fn warn(file: &Path, meta: &IndexMeta) {
     }
 }
 
-/// The files `<name>/<version>.yaml` (or `.yml`) below a directory, by name and version. None if there is no such
-/// directory.
+/// The files `<name>/<version>.yaml` (or `.yml`) below a directory, by name and version.
 fn yaml_files(directory: &Path) -> Result<BTreeMap<(String, String), PathBuf>, CatalogError> {
     let mut files = BTreeMap::new();
-    if !directory.exists() {
-        return Ok(files);
-    }
     for named in entries(directory)?.into_iter().filter(|path| path.is_dir()) {
         for file in entries(&named)? {
             let is_yaml = file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
@@ -253,4 +265,20 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>, CatalogError> {
 
 fn read(file: &Path) -> Result<String, CatalogError> {
     fs::read_to_string(file).map_err(|error| CatalogError::Read { path: file.to_owned(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_example_to_start_from_serves_every_role() {
+        let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quick-start");
+        for with_topology in [false, true] {
+            let catalog = CatalogFiles { base: base.clone(), with_topology }.load().unwrap();
+            assert_eq!((catalog.data_sources.len(), catalog.indices.len()), (1, 1));
+        }
+    }
 }

@@ -12,7 +12,7 @@ use clap::Parser;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vektonn_core::IndexId;
+use vektonn_core::{IndexId, Position, TopicPosition};
 use vektonn_kafka::{DataSource, MemoryDataSource};
 
 use crate::app::Role;
@@ -244,6 +244,25 @@ async fn a_shard_that_does_not_answer_costs_no_more_than_the_time_budget() {
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_has_too_little_time_says_nothing_of_its_shards() {
+    let system = System::new();
+    let (api, _left, _right) = system.distributed().await;
+    let position: Position = system.upload(&api, &[(1, false, 1.0), (2, true, 2.0)]).await.parse().unwrap();
+    let mut never = Position::new();
+    for (topic, at) in position.iter() {
+        never.set(topic, TopicPosition { next_offset: at.next_offset + 1_000_000, ..at });
+    }
+    for budget in ["0.5", "0.02"] {
+        let request = system.http.post(format!("{}/{SEARCH}", api.url)).json(&query(1));
+        let request = request.header("X-Vektonn-Min-Position", never.to_string());
+        let response = request.header("Request-Timeout", budget).send().await.unwrap();
+        assert_eq!(response.status(), 504, "{budget}");
+    }
+    let ping: Value = system.get(&api, "_status/ping").await.json().await.unwrap();
+    assert_eq!(ping, json!({"Status": "Ok"}));
+}
+
 /// Takes one request, answers it, and tells what it was.
 fn answer_once(listener: TcpListener, body: String) -> mpsc::Receiver<String> {
     let (send, request) = mpsc::channel();
@@ -350,6 +369,20 @@ async fn configuration_files_are_picked_up_while_serving() {
         })
         .await;
     assert_eq!(problems().await, Value::Null);
+
+    // Nor does a volume that goes and comes back take an index with it.
+    let indices = system.directory.path().join("indices");
+    let elsewhere = system.directory.path().join("elsewhere");
+    fs::rename(&indices, &elsewhere).unwrap();
+    system
+        .eventually("the missing directory is reported", async || {
+            problems().await.to_string().contains("No such file")
+        })
+        .await;
+    assert_eq!(system.search_at(&whole, &query(5), &position).await.status(), 200);
+    fs::rename(&elsewhere, &indices).unwrap();
+    system.eventually("it is back", async || problems().await == Value::Null).await;
+    assert_eq!(system.search_at(&whole, &query(5), &position).await.status(), 200);
 
     fs::remove_file(system.directory.path().join("indices/Places.L2/2.0.yaml")).unwrap();
     system.eventually("a version goes", async || listed().await.as_array().unwrap().len() == 1).await;

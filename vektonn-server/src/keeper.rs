@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use vektonn_core::{IndexId, IndexMeta};
-use vektonn_index::shard::Shard;
+use vektonn_index::shard::{Shard, ShardError};
 use vektonn_kafka::DataSource;
 use vektonn_kafka::lifecycle::ShardFollower;
 
@@ -57,7 +57,7 @@ impl Keeper {
     /// Opens everything the directory describes; vectors of compact indices are kept in files in `vectors`.
     ///
     /// # Errors
-    /// What is wrong with the directory.
+    /// What is wrong with the directory, or why a shard cannot be built.
     pub(crate) fn open(
         files: CatalogFiles,
         holding: Holding,
@@ -77,7 +77,7 @@ impl Keeper {
             served: Arc::clone(&served),
             retired,
         };
-        keeping.follow(catalog, &[]);
+        keeping.follow(catalog, &[])?;
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("configuration".to_owned())
@@ -128,9 +128,16 @@ impl Holding {
 
 impl Keeping {
     fn run(mut self, stopped: &mpsc::Receiver<()>) {
+        // A file that somebody replaces may be missing for a moment: what is gone must be so twice in a row.
+        let mut was_whole = true;
         while stopped.recv_timeout(REFRESH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             let (catalog, problems) = self.files.reload(&self.catalog);
-            self.follow(catalog, &problems);
+            let is_whole = catalog.has_all_of(&self.catalog);
+            if is_whole || !was_whole {
+                // What went wrong has been logged; what was there before still counts.
+                let _ = self.follow(catalog, &problems);
+            }
+            was_whole = is_whole;
             // A search that has begun on a retired index ends on it.
             self.retired.retain(|index| {
                 Arc::strong_count(index) > 1 || {
@@ -147,7 +154,10 @@ impl Keeping {
     }
 
     /// Brings what is served in step with the catalog.
-    fn follow(&mut self, catalog: Catalog, problems: &[CatalogError]) {
+    ///
+    /// # Errors
+    /// Why the first of the shards that cannot be built cannot.
+    fn follow(&mut self, catalog: Catalog, problems: &[CatalogError]) -> Result<(), ShardError> {
         let before = self.served.load_full();
         let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         for problem in problems.iter().filter(|problem| !before.problems.contains(problem)) {
@@ -155,16 +165,22 @@ impl Keeping {
         }
         let is_ready_to_swap = before.warming.values().any(|index| index.is_serving());
         if catalog == self.catalog && problems == before.problems && !is_ready_to_swap {
-            return;
+            return Ok(());
         }
         let mut next = Served { data_sources: catalog.data_sources.clone(), problems, ..Served::default() };
+        let mut outcome = Ok(());
         for (id, meta) in &catalog.indices {
-            self.place(&before, &mut next, &catalog, id, meta);
+            if let Err(error) = self.place(&before, &mut next, &catalog, id, meta) {
+                tracing::error!(%error, "cannot build a shard");
+                next.indices.extend(before.indices.get(id).map(|old| (id.clone(), Arc::clone(old))));
+                outcome = outcome.and(Err(error));
+            }
         }
         self.catalog = catalog;
         let next = Arc::new(next);
         self.served.store(Arc::clone(&next));
         self.retire(&before, &next);
+        outcome
     }
 
     /// Finds the place of an index in what is served next.
@@ -175,19 +191,19 @@ impl Keeping {
         catalog: &Catalog,
         id: &IndexId,
         meta: &Arc<IndexMeta>,
-    ) {
+    ) -> Result<(), ShardError> {
         let is_up_to_date = |index: &&Arc<ServedIndex>| self.is_up_to_date(index, catalog, meta);
         let serving = before.indices.get(id);
         if let Some(index) = serving.filter(is_up_to_date) {
             next.indices.insert(id.clone(), Arc::clone(index));
-            return;
+            return Ok(());
         }
         let warming = before.warming.get(id).filter(is_up_to_date);
         let fresh = match warming {
             Some(index) => Arc::clone(index),
-            None => match self.open_index(catalog, meta) {
+            None => match self.open_index(catalog, meta)? {
                 Some(index) => Arc::new(index),
-                None => return,
+                None => return Ok(()),
             },
         };
         match serving {
@@ -200,6 +216,7 @@ impl Keeping {
                 next.indices.insert(id.clone(), fresh);
             }
         }
+        Ok(())
     }
 
     fn is_up_to_date(&self, index: &ServedIndex, catalog: &Catalog, meta: &IndexMeta) -> bool {
@@ -213,31 +230,33 @@ impl Keeping {
     }
 
     /// An index with the shards of it that this process holds; `None` if there are none.
-    fn open_index(&self, catalog: &Catalog, meta: &Arc<IndexMeta>) -> Option<ServedIndex> {
+    fn open_index(
+        &self,
+        catalog: &Catalog,
+        meta: &Arc<IndexMeta>,
+    ) -> Result<Option<ServedIndex>, ShardError> {
         let ids = meta.shards().keys().filter(|shard_id| self.holding.includes(meta.id(), shard_id));
         let shards: BTreeMap<_, _> = ids
-            .filter_map(|shard_id| Some((shard_id.clone(), self.open_shard(catalog, meta, shard_id)?)))
-            .collect();
+            .map(|shard_id| Ok((shard_id.clone(), self.open_shard(catalog, meta, shard_id)?)))
+            .collect::<Result<_, ShardError>>()?;
         let is_new = !self.catalog.data_sources.is_empty();
-        (!shards.is_empty()).then(|| ServedIndex::new(Arc::clone(meta), shards, is_new))
+        Ok((!shards.is_empty()).then(|| ServedIndex::new(Arc::clone(meta), shards, is_new)))
     }
 
-    fn open_shard(&self, catalog: &Catalog, meta: &Arc<IndexMeta>, shard_id: &str) -> Option<ServedShard> {
+    fn open_shard(
+        &self,
+        catalog: &Catalog,
+        meta: &Arc<IndexMeta>,
+        shard_id: &str,
+    ) -> Result<ServedShard, ShardError> {
         if let Holding::Elsewhere(client) = &self.holding {
             let endpoints = catalog.topology.endpoints(meta.id(), shard_id);
             let remote = RemoteShard::new(client.clone(), meta.id().clone(), shard_id, endpoints);
-            return Some(ServedShard::Remote(Arc::new(remote)));
+            return Ok(ServedShard::Remote(Arc::new(remote)));
         }
-        match Shard::new_in(Arc::clone(meta), shard_id, &self.vectors) {
-            Ok(shard) => {
-                let follower = ShardFollower::start(Arc::new(shard), Arc::clone(&self.source));
-                Some(ServedShard::Local(Arc::new(follower)))
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot build the shard");
-                None
-            }
-        }
+        let shard = Shard::new_in(Arc::clone(meta), shard_id, &self.vectors)?;
+        let follower = ShardFollower::start(Arc::new(shard), Arc::clone(&self.source));
+        Ok(ServedShard::Local(Arc::new(follower)))
     }
 
     /// Remembers to stop what is not served any more.

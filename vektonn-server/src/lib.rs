@@ -12,6 +12,7 @@ mod client;
 mod demo;
 #[cfg(test)]
 mod distributed_tests;
+mod drain;
 pub mod dto;
 mod error;
 mod keeper;

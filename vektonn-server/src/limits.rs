@@ -12,15 +12,15 @@ pub(crate) struct Limits {
     /// Bytes of the bodies of all running requests together
     #[arg(long, value_name = "BYTES", default_value_t = 2 << 30)]
     pub(crate) all_bodies_bytes_max: usize,
-    /// Neighbours per query vector
-    #[arg(long, value_name = "COUNT", default_value_t = 100_000)]
-    pub(crate) k_max: usize,
     /// Query vectors of one search
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     pub(crate) query_vectors_max: usize,
     /// Data points that one search may find, over all its query vectors
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     pub(crate) results_max: usize,
+    /// Coordinates of dense vectors that one search may retrieve in all
+    #[arg(long, value_name = "COUNT", default_value_t = 250_000_000)]
+    pub(crate) retrieved_coordinates_max: usize,
     /// Requests at the same time
     #[arg(long, value_name = "COUNT", default_value_t = 1024)]
     pub(crate) requests_max: usize,

@@ -15,6 +15,12 @@ use crate::request;
 /// An endpoint that failed is asked again after this time, or when no other is left.
 const REST: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shards close connections that are idle for 30 s; one that is about to be closed must not be used again.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+/// A shard must answer in so much less time than is waited for it, so that its own "too little time" arrives.
+const ANSWER_MARGIN: Duration = Duration::from_millis(50);
+/// Who does not answer in less time than this may be well.
+const PATIENCE_MIN: Duration = Duration::from_millis(100);
 /// How many endpoints of a shard are asked for one search.
 const TRIES: usize = 2;
 
@@ -46,6 +52,8 @@ enum Failure {
     Sick(String),
     /// It had too little time.
     Slow(String),
+    /// It has too much to do.
+    Busy(String),
     /// It refuses the request, as any other would.
     Refused(Vec<String>),
 }
@@ -54,6 +62,7 @@ impl RemoteClient {
     pub(crate) fn new() -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true)
             .no_proxy()
             .build()?;
@@ -135,8 +144,10 @@ impl RemoteShard {
                 break;
             }
             let request = request(format!("http://{}/api/v1/{route}", endpoint.address));
-            let request = request.header(request::REQUEST_TIMEOUT, format!("{:.3}", left.as_secs_f64()));
-            match answer(request.timeout(left)).await {
+            let for_shard = left - ANSWER_MARGIN.max(left / 20).min(left / 2);
+            let request = request
+                .header(request::REQUEST_TIMEOUT, format!("{:.3}", for_shard.as_secs_f64().max(0.001)));
+            match answer(request, left).await {
                 Ok(body) => {
                     *endpoint.rests_until.lock() = None;
                     return Ok(body);
@@ -146,6 +157,7 @@ impl RemoteShard {
                     is_late = true;
                     failures.push(format!("{}: {why}", endpoint.address));
                 }
+                Err(Failure::Busy(why)) => failures.push(format!("{}: {why}", endpoint.address)),
                 Err(Failure::Sick(why)) => {
                     *endpoint.rests_until.lock() = Some(Instant::now() + REST);
                     let (shard, endpoint) = (&self.shard_id, &endpoint.address);
@@ -185,9 +197,13 @@ impl Endpoint {
     }
 }
 
-async fn answer(request: reqwest::RequestBuilder) -> Result<Bytes, Failure> {
-    let failed = |error: reqwest::Error| Failure::Sick(reason(&error));
-    let response = request.send().await.map_err(failed)?;
+async fn answer(request: reqwest::RequestBuilder, patience: Duration) -> Result<Bytes, Failure> {
+    let failed = |error: reqwest::Error| {
+        let failure =
+            if error.is_timeout() && patience < PATIENCE_MIN { Failure::Slow } else { Failure::Sick };
+        failure(reason(&error))
+    };
+    let response = request.timeout(patience).send().await.map_err(failed)?;
     let status = response.status();
     let body = response.bytes().await.map_err(failed)?;
     if status == StatusCode::OK {
@@ -198,6 +214,7 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Bytes, Failure> {
     Err(match status {
         StatusCode::BAD_REQUEST => Failure::Refused(messages),
         StatusCode::GATEWAY_TIMEOUT => Failure::Slow(messages.join("; ")),
+        StatusCode::TOO_MANY_REQUESTS => Failure::Busy(messages.join("; ")),
         _ => Failure::Sick(messages.join("; ")),
     })
 }

@@ -18,6 +18,7 @@ use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
 
 use crate::app::{App, Role, router};
 use crate::catalog::CatalogFiles;
+use crate::drain::drained;
 use crate::keeper::{Holding, Keeper};
 use crate::limits::Limits;
 use crate::remote::RemoteClient;
@@ -120,7 +121,11 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
         SourceOptions::Directory(data) => {
             (Arc::new(EmbeddedDataSource::open(&data, EmbeddedOptions::default())?), data)
         }
-        SourceOptions::Open { source, vectors } => (source, vectors.unwrap_or_else(std::env::temp_dir)),
+        SourceOptions::Open { source, vectors } => {
+            let vectors = vectors.unwrap_or_else(std::env::temp_dir);
+            check_directory(&vectors)?;
+            (source, vectors)
+        }
     };
     let holding = match &role {
         Role::Whole => Holding::Everything,
@@ -133,6 +138,14 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
     let app = App::new(Arc::clone(keeper.served()), source, limits)?;
     let app = Arc::new(app);
     Ok((router(Arc::clone(&app), &role), app, keeper))
+}
+
+/// Makes sure that files can be made in a directory, which is made if there is none.
+fn check_directory(directory: &Path) -> Result<()> {
+    std::fs::create_dir_all(directory)
+        .and_then(|()| tempfile::tempfile_in(directory))
+        .map(drop)
+        .with_context(|| format!("cannot make files in the data directory {}", directory.display()))
 }
 
 /// Answers connections until told to stop.
@@ -191,7 +204,7 @@ fn connect(
     let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut router = router.clone();
         async move {
-            let response = tower::Service::call(&mut router, request.map(axum::body::Body::new)).await;
+            let response = tower::Service::call(&mut router, drained(request)).await;
             response as Result<_, Infallible>
         }
     });

@@ -38,16 +38,15 @@ fn a_body_over_the_limit_is_413_and_nothing_is_stored() {
 }
 
 #[test]
-fn query_vectors_and_k_over_the_limit_are_400() {
+fn query_vectors_over_the_limit_are_400() {
     let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&quick_start(), data.path(), &["--k-max", "5", "--query-vectors-max", "2"]);
-    let search = |k: u32, vectors: usize| {
+    let server = Server::start(&quick_start(), data.path(), &["--query-vectors-max", "2"]);
+    let search = |vectors: usize| {
         let vectors = vec![r#"{"coordinates": [1, 2]}"#; vectors].join(",");
-        server.post(SEARCH, &format!(r#"{{"k": {k}, "queryVectors": [{vectors}]}}"#))
+        server.post(SEARCH, &format!(r#"{{"k": 5, "queryVectors": [{vectors}]}}"#))
     };
-    assert_eq!(search(5, 2).status, 200);
-    assert_eq!(search(6, 2).body, r#"{"errorMessages":["K must not be larger than 5, got 6"]}"#);
-    assert_eq!(search(5, 3).body, r#"{"errorMessages":["At most 2 query vectors are allowed, got 3"]}"#);
+    assert_eq!(search(2).status, 200);
+    assert_eq!(search(3).body, r#"{"errorMessages":["At most 2 query vectors are allowed, got 3"]}"#);
 }
 
 #[test]
@@ -67,6 +66,60 @@ fn a_search_for_too_many_points_in_all_is_400() {
         search(3).body,
         r#"{"errorMessages":["K times the number of query vectors must not be larger than 5, got 3 times 2"]}"#
     );
+}
+
+#[test]
+fn a_search_for_more_points_than_there_are_finds_them_all() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &["--results-max", "5"]);
+    let points: Vec<_> = (0..4).map(point).collect();
+    let uploaded = server.post(UPLOAD, &format!("[{}]", points.join(",")));
+    let headers = [("X-Vektonn-Min-Position", uploaded.header("X-Vektonn-Position").unwrap())];
+    let body = format!(r#"{{"k": {}, "queryVectors": [{{"coordinates": [1, 2]}}]}}"#, i32::MAX);
+    let found = server.request(&format!("POST {SEARCH}"), &headers, body.as_bytes());
+    assert_eq!((found.status, found.body.matches("\"distance\"").count()), (200, 4), "{found:?}");
+}
+
+#[test]
+fn a_search_that_would_retrieve_too_many_coordinates_is_400() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &["--retrieved-coordinates-max", "7"]);
+    let points: Vec<_> = (0..4).map(point).collect();
+    let uploaded = server.post(UPLOAD, &format!("[{}]", points.join(",")));
+    let headers = [("X-Vektonn-Min-Position", uploaded.header("X-Vektonn-Position").unwrap())];
+    let search = |k: u32, retrieve: bool| {
+        let body = format!(
+            r#"{{"k": {k}, "retrieveVectors": {retrieve}, "queryVectors": [{{"coordinates": [1, 2]}}]}}"#
+        );
+        server.request(&format!("POST {SEARCH}"), &headers, body.as_bytes())
+    };
+    assert_eq!(search(3, true).status, 200);
+    assert_eq!(search(4, false).status, 200);
+    assert!(search(4, true).body.contains("At most 7 coordinates can be retrieved, got 8: 4 vectors of 2"));
+}
+
+#[test]
+fn a_client_that_sends_everything_first_sees_what_is_wrong() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &["--body-bytes-max", "1000000"]);
+    let body = vec![b' '; 20_000_000];
+    let send = |path: &str| {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&body).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let unknown = send("/api/v1/upload/NoSuch.Source/1.0");
+    assert!(unknown.starts_with("HTTP/1.1 404 ") && unknown.contains("errorMessages"), "{unknown}");
+    let large = send(UPLOAD);
+    assert!(large.starts_with("HTTP/1.1 413 ") && large.contains("errorMessages"), "{large}");
 }
 
 #[test]

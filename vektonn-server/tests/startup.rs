@@ -120,6 +120,16 @@ fn a_data_directory_from_a_newer_version() {
 }
 
 #[test]
+fn an_instruction_set_that_cannot_be_used_is_told() {
+    let (config, data) =
+        (config(&[(SOURCE_FILE, SOURCE), (INDEX_FILE, INDEX)]), tempfile::tempdir().unwrap());
+    let mut command = vektonn(&["serve", "--port", "0", "--config"]);
+    command.arg(config.path()).arg("--data").arg(data.path()).env("VEKTONN_INSTRUCTION_SET", "mmx");
+    let line = line_of(&mut command);
+    assert!(line.contains("VEKTONN_INSTRUCTION_SET") && line.contains("mmx"), "{line}");
+}
+
+#[test]
 fn a_wrong_argument_is_explained() {
     let output = vektonn(&["serve", "--port", "many"]).output().unwrap();
     assert!(!output.status.success());
@@ -130,7 +140,9 @@ fn a_wrong_argument_is_explained() {
 #[cfg(feature = "kafka")]
 fn with_kafka(role: &[&str], config: &Path) -> Command {
     let mut command = vektonn(role);
-    command.args(["--port", "0", "--kafka-bootstrap-servers", "127.0.0.1:1", "--config"]).arg(config);
+    command
+        .args(["--host", "127.0.0.1", "--port", "0", "--kafka-bootstrap-servers", "127.0.0.1:1", "--config"])
+        .arg(config);
     command
 }
 
@@ -148,7 +160,8 @@ fn roles_that_lack_something() {
     let line = line_of(&mut with_kafka(&shard("Every"), config));
     assert!(line.contains("has no shard 'Every', but All"), "{line}");
     for role in [vec!["api"], shard("All")] {
-        let line = line_of(vektonn(&role).args(["--port", "0", "--config"]).arg(config));
+        let line =
+            line_of(vektonn(&role).args(["--host", "127.0.0.1", "--port", "0", "--config"]).arg(config));
         assert!(line.contains("VEKTONN_KAFKA_BOOTSTRAP_SERVERS"), "{line}");
         let line = line_of(with_kafka(&role, config).env("VEKTONN_KAFKA_PROPERTY_ACKS", "1"));
         assert!(line.contains("'acks' cannot be set"), "{line}");

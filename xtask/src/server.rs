@@ -101,7 +101,8 @@ impl Launch {
         let mut words = self.wrapper.iter().cloned().chain([OsString::from(&self.binary)]);
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).args(self.role.arguments()).arg("--config").arg(&self.config);
-        command.args(["--port", &port.to_string()]);
+        // Nothing but this machine reaches what tests start.
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
         command
     }
 }

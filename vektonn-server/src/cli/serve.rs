@@ -40,9 +40,9 @@ pub(crate) struct ServeArgs {
 /// Where to listen.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Listening {
-    /// Address to listen on
-    #[arg(long, default_value = "127.0.0.1", env = "VEKTONN_HTTP_HOST")]
-    host: String,
+    /// Address to listen on [default: 127.0.0.1 for `serve`, 0.0.0.0 for `api` and `index-shard`]
+    #[arg(long, value_name = "HOST", env = "VEKTONN_HTTP_HOST")]
+    host: Option<String>,
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -65,6 +65,9 @@ pub(super) async fn serve(
     port: u16,
     limits: Limits,
 ) -> Result<()> {
+    // As the published processes, which are there to be reached from other hosts.
+    let host =
+        host.unwrap_or_else(|| if let Role::Whole = role { "127.0.0.1" } else { "0.0.0.0" }.to_owned());
     let server = server::start(ServeOptions { config, role, source, address: (host, port), limits }).await?;
     tracing::info!("listening on http://{}", server.local_addr);
     shutdown::requested().await;

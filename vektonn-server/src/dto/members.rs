@@ -147,6 +147,10 @@ where
                 while let Some(Number(number)) = list.next_element()? {
                     numbers.push(number);
                 }
+                // Short lists must not take many times their size: a body may have millions of them.
+                if numbers.len() < NUMBERS_ROOM / 2 {
+                    numbers.shrink_to_fit();
+                }
                 Ok(Numbers(numbers))
             }
         }

@@ -7,8 +7,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use vektonn_core::SearchQuery;
 use vektonn_core::validation::validate_search;
+use vektonn_core::{SearchQuery, VectorKind};
 
 use crate::app::App;
 use crate::dto::{self, ErrorBody, SearchResult};
@@ -72,21 +72,32 @@ pub(crate) async fn read_query(
 }
 
 /// The published server has no such limits; these keep one search from taking all of the memory.
-fn check_size(app: &App, index: &ServedIndex, query: &SearchQuery) -> Result<(), ApiError> {
-    let Limits { k_max, query_vectors_max, results_max, .. } = app.limits;
+pub(crate) fn check_size(app: &App, index: &ServedIndex, query: &SearchQuery) -> Result<(), ApiError> {
+    let Limits { query_vectors_max, results_max, retrieved_coordinates_max, .. } = app.limits;
     let (k, vectors) = (query.k, query.query_vectors.len());
-    if k > k_max {
-        return Err(ApiError::bad_request(format!("K must not be larger than {k_max}, got {k}")));
-    }
     if vectors > query_vectors_max {
         let message = format!("At most {query_vectors_max} query vectors are allowed, got {vectors}");
         return Err(ApiError::bad_request(message));
     }
     // Shards of other processes check for themselves.
     let points: usize = index.followers().map(|follower| follower.shard().len()).sum();
-    if k.min(points).saturating_mul(vectors) > results_max {
+    let results = k.min(points).saturating_mul(vectors);
+    if results > results_max {
         let message = format!(
             "K times the number of query vectors must not be larger than {results_max}, got {k} times {vectors}"
+        );
+        return Err(ApiError::bad_request(message));
+    }
+    let source = index.meta.data_source();
+    let coordinates = results.saturating_mul(source.dimension());
+    if query.retrieve_vectors
+        && source.vector_kind() == VectorKind::Dense
+        && coordinates > retrieved_coordinates_max
+    {
+        let message = format!(
+            "At most {retrieved_coordinates_max} coordinates can be retrieved, got {coordinates}: {results} vectors of {}; \
+             set retrieveVectors to false, or ask for less",
+            source.dimension()
         );
         return Err(ApiError::bad_request(message));
     }

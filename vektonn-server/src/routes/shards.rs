@@ -10,7 +10,7 @@ use axum::response::Response;
 use vektonn_core::{SearchQuery, Vector, VectorKind};
 use vektonn_kafka::lifecycle::ShardFollower;
 
-use super::search::read_query;
+use super::search::{check_size, read_query};
 use crate::app::App;
 use crate::dto::{self, ErrorBody, SearchResult, ShardDigest, ShardInfo};
 use crate::error::{ApiError, json_response};
@@ -116,10 +116,6 @@ pub(crate) async fn probe(
     };
     let k = usize::try_from(k).ok().filter(|&k| k > 0);
     let k = k.ok_or_else(|| ApiError::bad_request("searchQuery.K must be greater than 0"))?;
-    let k_max = app.limits.k_max;
-    if k > k_max {
-        return Err(ApiError::bad_request(format!("k must not be larger than {k_max}, got {k}")));
-    }
     let source = index.meta.data_source();
     let zero = match source.vector_kind() {
         VectorKind::Dense => Vector::dense(vec![0.0; source.dimension()]),
@@ -133,6 +129,7 @@ pub(crate) async fn probe(
         approximation: None,
         retrieve_vectors: true,
     };
+    check_size(&app, &index, &query)?;
     let first = |results: &[SearchResult]| serde_json::to_vec(&results.first());
     scatter::search_one(&app, &follower, query, &Terms::of(&headers, &uri)?, first).await
 }
