@@ -9,9 +9,9 @@ use faer::MatRef;
 use parking_lot::RwLock;
 use rayon::prelude::*;
 use sprs::{CsMatViewI, SpIndex};
-use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
+use vektonn_core::{HnswParams, Metric, StoredVector, VectorError};
 
-use crate::distance::DenseKernels;
+use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::{IndexSpec, SpecError, VectorIndex};
 use crate::inverted::sparse_from_sprs;
 use crate::neighbor::Neighbor;
@@ -109,7 +109,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`] if the metric is for sparse vectors only or the dimension is 0.
     pub fn dense(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Dense, metric, dimension, hnsw: None, approximate: false })
+        Self::new(IndexSpec::flat(metric, dimension))
     }
 
     /// An empty store of dense vectors that is searched approximately, through a graph, once it holds some thousand.
@@ -127,21 +127,15 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`] if the metric is for sparse vectors only, the dimension is 0, or the parameters are out of range.
     pub fn hnsw(metric: Metric, dimension: usize, params: HnswParams) -> Result<Self, SpecError> {
-        Self::new(IndexSpec {
-            kind: VectorKind::Dense,
-            metric,
-            dimension,
-            hnsw: Some(params),
-            approximate: false,
-        })
+        Self::new(IndexSpec::hnsw(metric, dimension, params))
     }
 
     /// An empty store of sparse vectors with indices below `dimension`.
     ///
     /// # Errors
-    /// [`SpecError`] if the dimension is 0.
+    /// [`SpecError`] if the metric is for dense vectors only or the dimension is 0.
     pub fn sparse(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Sparse, metric, dimension, hnsw: None, approximate: false })
+        Self::new(IndexSpec::inverted(metric, dimension))
     }
 
     /// An empty store. If its vectors are to be in files ([`MemoryMode::Compact`](crate::MemoryMode)), those are in the
@@ -157,12 +151,10 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// directory, without names, as long as the store exists. They are twice as large as all vectors, at most.
     ///
     /// ```
-    /// use vektonn_index::{HnswParams, IndexSpec, IndexStore, MemoryMode, Metric, StoreChange, VectorKind};
+    /// use vektonn_index::{HnswParams, IndexSpec, IndexStore, MemoryMode, Metric, StoreChange};
     ///
-    /// let hnsw = Some(HnswParams { memory: MemoryMode::Compact, ..HnswParams::default() });
-    /// let (kind, metric) = (VectorKind::Dense, Metric::L2);
-    /// let spec = IndexSpec { kind, metric, dimension: 2, hnsw, approximate: false };
-    /// let store = IndexStore::new_in(spec, &std::env::temp_dir())?;
+    /// let params = HnswParams { memory: MemoryMode::Compact, ..HnswParams::default() };
+    /// let store = IndexStore::new_in(IndexSpec::hnsw(Metric::L2, 2, params), &std::env::temp_dir())?;
     /// store.apply([StoreChange::upsert("origin", [0.0, 0.0].try_into()?, ())])?;
     /// assert_eq!(store.mapped_bytes(), 2 * size_of::<f32>());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -171,7 +163,9 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`].
     pub fn new_in(spec: IndexSpec, directory: &Path) -> Result<Self, SpecError> {
-        Ok(Self::on_timeline(spec, spec.kernels()?, Arc::new(Timeline::new()), &directory.into()))
+        spec.check()?;
+        let kernels = DenseKernels::new(InstructionSet::detect()?);
+        Ok(Self::on_timeline(spec, kernels, Arc::new(Timeline::new()), &directory.into()))
     }
 
     /// An empty store that shares its batches with other stores.

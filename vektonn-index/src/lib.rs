@@ -55,6 +55,7 @@ pub use options::{SearchError, SearchOptions};
 pub use query::Query;
 pub use store::slots::IndexFull;
 pub use vektonn_core::{
-    DenseVector, HnswParams, MemoryMode, Metric, SparseVector, StoredVector, VectorError, VectorKind,
+    DenseVector, HnswParams, HnswParamsError, IndexKind, MemoryMode, Metric, SparseVector, StoredVector,
+    VectorError, VectorKind,
 };
 pub use view::{Hit, View};

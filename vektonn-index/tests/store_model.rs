@@ -74,7 +74,11 @@ fn naive_distance(metric: Metric, a: &[f64], b: &[f64]) -> f64 {
 }
 
 fn store<Id: Ord + Hash>(kind: VectorKind, metric: Metric) -> IndexStore<Id, u32> {
-    IndexStore::new(IndexSpec { kind, metric, dimension: DIMENSION, hnsw: None, approximate: false }).unwrap()
+    IndexStore::new(match kind {
+        VectorKind::Dense => IndexSpec::flat(metric, DIMENSION),
+        VectorKind::Sparse => IndexSpec::inverted(metric, DIMENSION),
+    })
+    .unwrap()
 }
 
 /// Applies the steps to a store and to the model, and compares every search.
@@ -149,7 +153,10 @@ fn compare(
 
     // No closer point was left out: with all points asked for, the first k are the same ones.
     let all = view
-        .search(Query::from(&stored_from(&query, store.spec().kind)), &SearchOptions::new(usize::MAX))
+        .search(
+            Query::from(&stored_from(&query, store.spec().kind.vector_kind())),
+            &SearchOptions::new(usize::MAX),
+        )
         .unwrap();
     let first: Vec<_> = all.iter().take(k).map(|hit| (hit.distance, *hit.id)).collect();
     prop_assert_eq!(first, order);

@@ -23,7 +23,7 @@ pub use attributes::MissingAttribute;
 pub use digest::{Digest, Snapshot};
 use splits::{SplitChange, Splits};
 
-use crate::distance::InstructionSet;
+use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::{IndexSpec, SpecError};
 use crate::index_store::StoreChange;
 use crate::store::slots::IndexFull;
@@ -159,17 +159,17 @@ impl Shard {
         let rules = meta.shards().get(shard_id).ok_or_else(unknown)?.clone();
         let algorithm = meta.algorithm();
         let spec = IndexSpec {
-            kind: algorithm.vector_kind(),
             metric: algorithm.metric(),
             dimension: meta.data_source().dimension(),
-            hnsw: algorithm.hnsw(),
-            approximate: algorithm.is_approximate() && algorithm.hnsw().is_none(),
+            kind: algorithm.kind(),
         };
-        let kernels =
-            spec.kernels().map_err(|source| ShardError::Spec { index: meta.id().to_string(), source })?;
+        let refused = |source| ShardError::Spec { index: meta.id().to_string(), source };
+        spec.check().map_err(refused)?;
+        let instruction_set = InstructionSet::detect().map_err(|error| refused(error.into()))?;
         let layout = AttributeLayout::of(&meta);
         let timeline = Arc::new(Timeline::new());
-        let splits = Splits::new(spec, kernels, Arc::clone(&timeline), directory.into());
+        let splits =
+            Splits::new(spec, DenseKernels::new(instruction_set), Arc::clone(&timeline), directory.into());
         Ok(Self { shard_id: shard_id.to_owned(), rules, spec, layout, timeline, splits, meta })
     }
 
@@ -272,7 +272,7 @@ impl Shard {
 
     fn narrow(&self, vector: &Vector) -> Result<StoredVector, VectorError> {
         let dimension = self.spec.dimension;
-        match self.spec.kind {
+        match self.spec.kind.vector_kind() {
             VectorKind::Dense => vector.to_dense(dimension).map(StoredVector::Dense),
             VectorKind::Sparse => vector.to_sparse(dimension).map(StoredVector::Sparse),
         }
