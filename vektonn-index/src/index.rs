@@ -171,17 +171,30 @@ impl<T> VectorIndex<T> {
         }
     }
 
+    /// Makes room for so many new points in this batch.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; no point has changed then.
+    pub(crate) fn reserve(&self, batch: &Batch<'_>, points: usize) -> Result<(), IndexFull> {
+        match self {
+            Self::Flat(index) => index.slots().reserve(batch, points),
+            Self::Hnsw(index) => index.rows().slots().reserve(batch, points),
+            Self::Inverted(index) => index.slots().reserve(batch, points),
+        }
+    }
+
     /// Adds a checked vector with its entry; visible once the batch is published.
     ///
     /// # Panics
-    /// If the vector was not checked against the index's [`IndexSpec`].
-    pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, vector: StoredVector) -> Result<u32, IndexFull> {
-        match (self, vector) {
+    /// If the vector was not checked against the index's [`IndexSpec`], or the batch made no room for it.
+    pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, vector: StoredVector) -> u32 {
+        let slot = match (self, vector) {
             (Self::Flat(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
             (Self::Hnsw(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
             (Self::Inverted(index), StoredVector::Sparse(vector)) => index.insert(batch, entry, &vector),
             _ => unreachable!("the vector was checked against the index"),
-        }
+        };
+        slot.expect("the batch made room for all of its points")
     }
 
     /// Removes a live slot with this batch.

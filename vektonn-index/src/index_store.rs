@@ -80,9 +80,13 @@ impl<Id, Payload> StoreChange<Id, Payload> {
     pub fn delete(id: Id) -> Self {
         Self::Delete { id }
     }
+
+    pub(crate) fn is_upsert(&self) -> bool {
+        matches!(self, Self::Upsert { .. })
+    }
 }
 
-/// Why a batch of changes was refused. Nothing of it was applied, except where noted.
+/// Why a batch of changes was refused. Nothing of it was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// A vector does not fit the index.
@@ -93,14 +97,9 @@ pub enum ApplyError {
         /// What is wrong with its vector.
         source: VectorError,
     },
-    /// The index can hold no more points; the changes before this one were applied.
-    #[error("change {position}: {source}")]
-    Full {
-        /// Which change of the batch, from 0.
-        position: usize,
-        /// What there is no room in.
-        source: IndexFull,
-    },
+    /// There is no room for all points of the batch, beside those that it replaces or deletes.
+    #[error(transparent)]
+    Full(#[from] IndexFull),
 }
 
 impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
@@ -215,7 +214,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// batch whole or not at all.
     ///
     /// # Errors
-    /// [`ApplyError::Vector`] before anything is changed, [`ApplyError::Full`].
+    /// [`ApplyError`]; nothing has changed then.
     pub fn apply(
         &self,
         changes: impl IntoIterator<Item = StoreChange<Id, Payload>>,
@@ -227,37 +226,38 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
             }
         }
         let batch = self.timeline.write();
+        self.reserve(&batch, &changes)?;
         // Held until the batch is published, so that `get` never finds a slot that is not visible yet.
         let mut ids = self.ids.write();
-        let applied = changes.into_iter().enumerate().try_for_each(|(position, change)| {
-            self.apply_one(&batch, &mut ids, change).map_err(|source| ApplyError::Full { position, source })
-        });
-        self.index.finish(&batch);
+        self.apply_in(&batch, &mut ids, changes);
         drop(batch);
-        applied
+        Ok(())
     }
 
-    /// Applies changes as a part of a batch on a shared timeline.
-    pub(crate) fn apply_in(
+    /// Makes room for the changes of a batch.
+    pub(crate) fn reserve(
         &self,
         batch: &Batch<'_>,
-        changes: impl IntoIterator<Item = StoreChange<Id, Payload>>,
+        changes: &[StoreChange<Id, Payload>],
     ) -> Result<(), IndexFull> {
-        let mut ids = self.ids.write();
-        let applied = changes.into_iter().try_for_each(|change| self.apply_one(batch, &mut ids, change));
+        self.index.reserve(batch, changes.iter().filter(|change| change.is_upsert()).count())
+    }
+
+    /// Applies changes that there was made room for, as a part of a batch on a shared timeline.
+    pub(crate) fn apply_reserved(&self, batch: &Batch<'_>, changes: Vec<StoreChange<Id, Payload>>) {
+        self.apply_in(batch, &mut self.ids.write(), changes);
+    }
+
+    fn apply_in(&self, batch: &Batch<'_>, ids: &mut IdMap, changes: Vec<StoreChange<Id, Payload>>) {
+        changes.into_iter().for_each(|change| self.apply_one(batch, ids, change));
         self.index.finish(batch);
-        applied
+        self.len.store(ids.len(), Ordering::Release);
     }
 
-    fn apply_one(
-        &self,
-        batch: &Batch<'_>,
-        ids: &mut IdMap,
-        change: StoreChange<Id, Payload>,
-    ) -> Result<(), IndexFull> {
+    fn apply_one(&self, batch: &Batch<'_>, ids: &mut IdMap, change: StoreChange<Id, Payload>) {
         let replaced = match change {
             StoreChange::Upsert { id, vector, payload } => {
-                let slot = self.index.insert(batch, Entry { id, payload }, vector)?;
+                let slot = self.index.insert(batch, Entry { id, payload }, vector);
                 let reader = self.index.writer_view(batch);
                 ids.insert(id_of(&reader, slot), slot, |slot| id_of(&reader, slot))
             }
@@ -269,8 +269,6 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         if let Some(slot) = replaced {
             self.index.remove(batch, slot);
         }
-        self.len.store(ids.len(), Ordering::Release);
-        Ok(())
     }
 
     /// The store as it is now. What the view shows does not change while it exists; drop it soon, since it keeps

@@ -220,7 +220,7 @@ impl Shard {
     /// the batch whole or not at all. Changes that belong to other shards, or that are not valid, are skipped.
     ///
     /// # Errors
-    /// [`IndexFull`]; a part of the batch may have been applied then.
+    /// [`IndexFull`]; nothing has changed then.
     pub fn apply(&self, changes: Vec<Change>) -> Result<ApplyReport, IndexFull> {
         let prepared: Vec<_> = if changes.len() < PARALLEL_CHANGES_MIN {
             changes.into_iter().map(|change| self.prepare(change)).collect()
@@ -265,7 +265,7 @@ impl Shard {
     /// The rest of [`apply`](Self::apply): applies a batch of changes that this shard has prepared, in their order.
     ///
     /// # Errors
-    /// [`IndexFull`]; a part of the batch may have been applied then.
+    /// [`IndexFull`]; nothing has changed then.
     pub fn apply_prepared(&self, changes: Vec<PreparedChange>) -> Result<(), IndexFull> {
         self.splits.apply(&self.timeline.write(), changes)
     }
