@@ -124,7 +124,7 @@ impl Checked {
 
     fn found(&self, query: Coordinates, options: &SearchOptions) -> Result<Vec<(f32, u32)>, SearchError> {
         let found = self.store.search(Query::from(&self.vector(query)), options)?;
-        Ok(found.into_iter().map(|found| (found.distance, found.item)).collect())
+        Ok(found.into_iter().map(|found| (found.distance, found.id)).collect())
     }
 
     /// Searches, and compares with all points sorted. What is found approximately are as many different live points, in

@@ -7,20 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faer::MatRef;
 use parking_lot::RwLock;
-use rayon::prelude::*;
 use sprs::{CsMatViewI, SpIndex};
 use vektonn_core::{HnswParams, Metric, StoredVector, VectorError};
 
 use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::{IndexSpec, SpecError, VectorIndex};
-use crate::inverted::sparse_from_sprs;
 use crate::neighbor::Neighbor;
 use crate::options::{SearchError, SearchOptions};
 use crate::query::Query;
 use crate::store::id_map::IdMap;
 use crate::store::slots::IndexFull;
 use crate::store::timeline::{Batch, Pin, Timeline};
-use crate::view::{At, Hit, View, id_of};
+use crate::view::{At, Hit, Point, View, id_of};
 
 /// Vectors with ids and payloads, searchable while they change.
 ///
@@ -119,7 +117,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// let store = IndexStore::hnsw(Metric::Cosine, 2, HnswParams::default())?;
     /// store.apply([StoreChange::upsert("north", [0.0, 2.0].try_into()?, ())])?;
     /// let nearest = store.search(&[1.0, 3.0], &SearchOptions::new(1).ef_search(50))?;
-    /// assert_eq!(nearest[0].item, "north");
+    /// assert_eq!(nearest[0].id, "north");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -183,7 +181,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         self.spec
     }
 
-    /// The number of points.
+    /// The number of points. It does not wait for a batch that is being applied.
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
@@ -292,28 +290,23 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Ok(ids_of(self.view().search(query, options)?))
     }
 
-    /// What a pin of this store's timeline sees.
-    pub(crate) fn at<'v>(&'v self, pin: &'v Pin<'v>) -> At<'v, Id, Payload> {
-        At::new(self.spec, self.index.reader(pin))
-    }
-
-    /// Whether there is a point of this id. Waits for a batch that is being applied.
-    pub fn contains(&self, id: &Id) -> bool {
-        self.get(id, |_| ()).is_some()
-    }
-
-    /// Reads the point of this id. Waits for a batch that is being applied.
-    pub fn get<R>(&self, id: &Id, read: impl FnOnce(Hit<'_, Id, Payload>) -> R) -> Option<R> {
-        let ids = self.ids.read();
-        let view = self.view();
-        let at = view.at();
-        let slot = ids.get(id, |slot| at.id_of(slot))?;
-        drop(ids);
-        at.hit(slot, 0.0).map(read)
-    }
-
     /// Searches for every row of a matrix (queries x dimensions), on all threads of the current rayon pool: also for
-    /// one row, if the store is large and exact. All rows see the same points.
+    /// one row, if the store is large and exact. All rows see the same points. For payloads, use [`View::search_batch`].
+    ///
+    /// ```
+    /// use vektonn_index::faer::mat;
+    /// use vektonn_index::{IndexStore, Metric, SearchOptions, StoreChange};
+    ///
+    /// let store = IndexStore::dense(Metric::L2, 2)?;
+    /// store.apply([
+    ///     StoreChange::upsert("origin", [0.0, 0.0].try_into()?, ()),
+    ///     StoreChange::upsert("north", [0.0, 2.0].try_into()?, ()),
+    /// ])?;
+    /// let queries = mat![[0.0_f32, 0.5], [1.0, 2.0]];
+    /// let found = store.search_batch(queries.as_ref(), &SearchOptions::new(1))?;
+    /// assert_eq!((found[0][0].id, found[1][0].id), ("origin", "north"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`SearchError`].
@@ -326,14 +319,13 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Id: Clone + Send + Sync,
         Payload: Send + Sync,
     {
-        let row = |row| Ok(queries.row(row).iter().copied().collect::<Vec<f32>>());
-        self.search_numbered(queries.nrows(), row, options)
+        self.view().search_rows(queries, options, ids_of)
     }
 
     /// The same for sparse queries (queries x dimensions), compressed by rows or by columns.
     ///
     /// ```
-    /// use sprs::CsMat;
+    /// use vektonn_index::sprs::CsMat;
     /// use vektonn_index::{IndexStore, Metric, SearchOptions, SparseVector, StoreChange};
     ///
     /// let store = IndexStore::sparse(Metric::Cosine, 4)?;
@@ -355,42 +347,34 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Id: Clone + Send + Sync,
         Payload: Send + Sync,
     {
-        if !queries.is_csr() {
-            return self.search_batch_sparse(queries.to_csr().view(), options);
-        }
-        let row = |row| {
-            let row = queries.outer_view(row).expect("the matrix has so many rows");
-            sparse_from_sprs(row, self.spec.dimension)
-        };
-        self.search_numbered(queries.rows(), row, options)
+        self.view().search_sparse_rows(queries, options, ids_of)
     }
 
-    /// Searches for queries that are made from their numbers.
-    fn search_numbered<Q>(
-        &self,
-        count: usize,
-        query: impl Fn(usize) -> Result<Q, VectorError> + Sync,
-        options: &SearchOptions,
-    ) -> Result<Vec<Vec<Neighbor<Id>>>, SearchError>
-    where
-        Id: Clone + Send + Sync,
-        Payload: Send + Sync,
-        for<'q> Query<'q>: From<&'q Q>,
-    {
+    /// What a pin of this store's timeline sees.
+    pub(crate) fn at<'v>(&'v self, pin: &'v Pin<'v>) -> At<'v, Id, Payload> {
+        At::new(self.spec, self.index.reader(pin))
+    }
+
+    /// Whether there is a point of this id. Waits for a batch that is being applied.
+    pub fn contains(&self, id: &Id) -> bool {
+        self.get(id, |_| ()).is_some()
+    }
+
+    /// Reads the point of this id. Waits for a batch that is being applied.
+    pub fn get<R>(&self, id: &Id, read: impl FnOnce(Point<'_, Id, Payload>) -> R) -> Option<R> {
+        let (view, slot) = self.locate(id);
+        view.at().point(slot?).map(read)
+    }
+
+    /// The store as it is now, and the slot of this id in it. Waits for a batch that is being applied.
+    pub(crate) fn locate(&self, id: &Id) -> (View<'_, Id, Payload>, Option<u32>) {
+        let ids = self.ids.read();
         let view = self.view();
-        let numbers: Vec<usize> = (0..count).collect();
-        let groups = numbers.par_chunks(self.spec.queries_together(count));
-        let calls = groups.len();
-        let search_group = |numbers: &[usize]| -> Result<Vec<Vec<Neighbor<Id>>>, SearchError> {
-            let queries: Vec<Q> = numbers.iter().map(|&number| query(number)).collect::<Result<_, _>>()?;
-            let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
-            Ok(view.at().search_many(&queries, options, calls)?.into_iter().map(ids_of).collect())
-        };
-        let found: Vec<_> = groups.map(search_group).collect::<Result<_, _>>()?;
-        Ok(found.into_iter().flatten().collect())
+        let slot = ids.get(id, |slot| view.at().id_of(slot));
+        (view, slot)
     }
 }
 
 fn ids_of<Id: Clone, Payload>(hits: Vec<Hit<'_, Id, Payload>>) -> Vec<Neighbor<Id>> {
-    hits.into_iter().map(|hit| Neighbor { distance: hit.distance, item: hit.id.clone() }).collect()
+    hits.into_iter().map(|hit| Neighbor { distance: hit.distance, id: hit.id.clone() }).collect()
 }

@@ -32,7 +32,7 @@ fn a_batch_that_does_not_fit_changes_nothing_in_a_store() {
     assert_eq!((store.len(), store.view().iter().count()), (40, 40));
     assert!(store.view().iter().all(|point| *point.payload == "old"));
     let nearest = store.search(&[1.0], &SearchOptions::new(1)).unwrap();
-    assert_eq!((nearest[0].item, nearest[0].distance), (1, 0.0));
+    assert_eq!((nearest[0].id, nearest[0].distance), (1, 0.0));
 
     // What fits is still taken, and everything when there is room again.
     store.apply([point(1, "other"), StoreChange::delete(2)]).unwrap();

@@ -432,15 +432,12 @@ fn an_approximate_search_finds_most_neighbours_and_true_distances() {
             let query = sparse(&vectors.next(5000.0));
             let [exact, _] = model.search(&model.timeline.pin(), &query, 10);
             let all: BTreeMap<u32, f32> =
-                model.approximate(&query, 10_000, 1.0).into_iter().map(|it| (it.item, it.distance)).collect();
+                model.approximate(&query, 10_000, 1.0).into_iter().map(|it| (it.id, it.distance)).collect();
             for share in [1.0, 0.9999, 0.8, 0.3, 0.0, -1.0, f32::NAN] {
                 let found = model.approximate(&query, 10, share);
                 assert_eq!(found.len(), 10, "{metric:?}, {share}");
                 assert!(found.is_sorted());
-                assert!(
-                    found.iter().all(|it| all[&it.item] == it.distance),
-                    "{metric:?}, {share}: {found:?}"
-                );
+                assert!(found.iter().all(|it| all[&it.id] == it.distance), "{metric:?}, {share}: {found:?}");
                 let hits = found.iter().filter(|it| it.distance <= exact[9].distance).count();
                 *found_of.entry(share.to_string()).or_insert(0) += hits;
             }

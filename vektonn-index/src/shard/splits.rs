@@ -50,7 +50,7 @@ impl Split {
     /// Bytes in use, those of ids and payloads included.
     pub(super) fn bytes(&self) -> usize {
         let entries: usize =
-            self.store.view().iter().map(|hit| hit.id.len() + hit.payload.bytes().len()).sum();
+            self.store.view().iter().map(|point| point.id.len() + point.payload.bytes().len()).sum();
         self.store.bytes() + entries
     }
 }
