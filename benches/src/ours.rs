@@ -217,7 +217,7 @@ impl Contender for Ours<'_> {
         let options = options(search);
         let mut ids = vec![];
         let mut add = |found: Found| {
-            let found = found.into_iter().map(|neighbor| neighbor.item as i32);
+            let found = found.into_iter().map(|neighbor| neighbor.id as i32);
             ids.extend(found.chain(std::iter::repeat(-1)).take(search.k));
         };
         for first in (0..self.queries.len()).step_by(search.together) {

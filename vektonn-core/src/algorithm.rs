@@ -44,6 +44,48 @@ impl fmt::Display for VectorKind {
     }
 }
 
+/// How an index is searched.
+///
+/// ```
+/// use vektonn_core::{Algorithm, IndexKind, VectorKind};
+///
+/// let kind = Algorithm::parse("Sparse.Cosine", &[("Approximate".to_owned(), "true".to_owned())])?.kind();
+/// assert_eq!(kind, IndexKind::Inverted { approximate: true });
+/// assert_eq!((kind.vector_kind(), kind.is_approximate()), (VectorKind::Sparse, true));
+/// # Ok::<(), vektonn_core::AlgorithmError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexKind {
+    /// Dense vectors, exactly.
+    Flat,
+    /// Dense vectors through a graph, approximately.
+    Hnsw(HnswParams),
+    /// Sparse vectors through posting lists.
+    Inverted {
+        /// Whether a search that asks for nothing else may miss some of the nearest neighbours to be faster.
+        approximate: bool,
+    },
+}
+
+impl IndexKind {
+    /// What vectors such an index holds.
+    pub fn vector_kind(self) -> VectorKind {
+        match self {
+            Self::Flat | Self::Hnsw(_) => VectorKind::Dense,
+            Self::Inverted { .. } => VectorKind::Sparse,
+        }
+    }
+
+    /// Whether a search that asks for nothing else may miss some of the nearest neighbours to be faster.
+    pub fn is_approximate(self) -> bool {
+        match self {
+            Self::Flat => false,
+            Self::Hnsw(_) => true,
+            Self::Inverted { approximate } => approximate,
+        }
+    }
+}
+
 /// The algorithm of an index: a published or own name, and parameters.
 ///
 /// Prints as `Type`, or as `Type(Key=Value, ...)` with its parameters in the order they were written.
@@ -55,7 +97,7 @@ impl fmt::Display for VectorKind {
 /// | `Dense.L2`, `Dense.IP`, `Dense.Cosine` | the three `Hnsw_*`, or `Hnsw: true` for their defaults; with either `Memory: compact` |
 /// | `Sparse.IP`, `Sparse.Cosine`, `Sparse.JaccardBinary` | `Approximate: true` |
 ///
-/// Without parameters an algorithm is exact.
+/// Without parameters an algorithm is exact. Jaccard always is: where all coordinates count the same, none can be left out.
 ///
 /// ```
 /// use vektonn_core::{Algorithm, HnswParams, Metric, VectorKind};
@@ -73,8 +115,7 @@ impl fmt::Display for VectorKind {
 pub struct Algorithm {
     name: AlgorithmName,
     params: Vec<(String, String)>,
-    hnsw: Option<HnswParams>,
-    approximate: bool,
+    kind: IndexKind,
 }
 
 /// Why a name and parameters are not an [`Algorithm`].
@@ -146,14 +187,17 @@ pub enum AlgorithmError {
 ///
 /// let memory = MemoryMode::Balanced;
 /// assert_eq!(HnswParams::default(), HnswParams { m: 16, ef_construction: 200, ef_search: 100, memory });
+/// let refused = HnswParams { m: 1, ..HnswParams::default() }.check().unwrap_err();
+/// assert_eq!(refused.to_string(), "Hnsw_M must be a whole number from 2 to 1024, got 1");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HnswParams {
-    /// Links per point and layer (`M`).
+    /// Half the number of links that a point has at most (`M`), from 2 to 1024: the graph is one layer, the paper's lowest,
+    /// where that is `2 M`.
     pub m: u32,
-    /// Candidates kept while building (`efConstruction`).
+    /// Candidates kept while building (`efConstruction`), from 1 to 1,000,000.
     pub ef_construction: u32,
-    /// Candidates kept while searching (`ef`).
+    /// Candidates kept while searching (`ef`), from 1 to 1,000,000.
     pub ef_search: u32,
     /// Where the vectors are.
     pub memory: MemoryMode,
@@ -177,6 +221,41 @@ pub enum MemoryMode {
 impl Default for HnswParams {
     fn default() -> Self {
         Self { m: 16, ef_construction: 200, ef_search: 100, memory: MemoryMode::Balanced }
+    }
+}
+
+/// A parameter of a graph is out of its range.
+///
+/// ```
+/// use vektonn_core::HnswParams;
+///
+/// let refused = HnswParams { ef_search: 0, ..HnswParams::default() }.check().unwrap_err();
+/// assert_eq!((refused.parameter, refused.value), ("Hnsw_EfSearch", 0));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{parameter} must be {expected}, got {value}")]
+pub struct HnswParamsError {
+    /// The parameter, as in configuration files.
+    pub parameter: &'static str,
+    /// What values it takes.
+    pub expected: &'static str,
+    /// The value it has.
+    pub value: u32,
+}
+
+impl HnswParams {
+    /// Checks that there is a graph of such parameters.
+    ///
+    /// # Errors
+    /// [`HnswParamsError`], of the first parameter that is out of its range.
+    pub fn check(self) -> Result<(), HnswParamsError> {
+        let Self { m, ef_construction, ef_search, memory: _ } = self;
+        let all =
+            [(HNSW_M, M, m), (HNSW_EF_CONSTRUCTION, EF, ef_construction), (HNSW_EF_SEARCH, EF, ef_search)];
+        match all.into_iter().find(|(_, (range, _), value)| !range.contains(value)) {
+            Some((parameter, (_, expected), value)) => Err(HnswParamsError { parameter, expected, value }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -221,7 +300,7 @@ const HNSW_EF_SEARCH: &str = "Hnsw_EfSearch";
 const APPROXIMATE: &str = "Approximate";
 const MEMORY: &str = "Memory";
 
-/// A graph of one link per point has no logarithm to choose layers by; thousands of links are a mistake.
+/// With `M` = 1 a point would have two links, as in a chain; thousands of links are a mistake.
 const M: (std::ops::RangeInclusive<u32>, &str) = (2..=1_024, "a whole number from 2 to 1024");
 const EF: (std::ops::RangeInclusive<u32>, &str) = (1..=1_000_000, "a whole number from 1 to 1000000");
 
@@ -291,7 +370,7 @@ impl<'a> Parameters<'a> {
     fn hnsw(&self) -> Result<Option<HnswParams>, AlgorithmError> {
         let switch = self.flag(HNSW)?;
         let memory = self.memory()?;
-        if self.params.iter().all(|(key, _)| [HNSW, APPROXIMATE, MEMORY].contains(&key.as_str())) {
+        if self.params.iter().all(|(key, _)| [HNSW, MEMORY].contains(&key.as_str())) {
             if let (Some(_), Some(value), false) = (memory, self.get(MEMORY), switch == Some(true)) {
                 return Err(self.bad_value(MEMORY, "left out of an exact index", value));
             }
@@ -329,9 +408,14 @@ impl Algorithm {
         let unknown = || AlgorithmError::UnknownName { name: name.to_owned() };
         let name = NAMES.into_iter().find(|known| known.name == name).ok_or_else(unknown)?;
         let parameters = Parameters::new(name, params)?;
-        let hnsw = parameters.hnsw()?;
-        let approximate = parameters.flag(APPROXIMATE)?.unwrap_or(hnsw.is_some());
-        Ok(Self { name, params: params.to_vec(), hnsw, approximate })
+        let kind = match name.family {
+            Family::Faiss | Family::Dense => parameters.hnsw()?.map_or(IndexKind::Flat, IndexKind::Hnsw),
+            Family::Sparnn | Family::Sparse => {
+                let approximate = parameters.flag(APPROXIMATE)?.unwrap_or(false);
+                IndexKind::Inverted { approximate: approximate && name.metric != Metric::JaccardBinary }
+            }
+        };
+        Ok(Self { name, params: params.to_vec(), kind })
     }
 
     /// The name, such as `FaissIndex.L2`.
@@ -344,22 +428,27 @@ impl Algorithm {
         self.name.metric
     }
 
+    /// How it is searched.
+    pub fn kind(&self) -> IndexKind {
+        self.kind
+    }
+
     /// Whether it is for dense or for sparse vectors.
     pub fn vector_kind(&self) -> VectorKind {
-        match self.name.family {
-            Family::Faiss | Family::Dense => VectorKind::Dense,
-            Family::Sparnn | Family::Sparse => VectorKind::Sparse,
-        }
+        self.kind.vector_kind()
     }
 
     /// The parameters of the graph, if there is to be one.
     pub fn hnsw(&self) -> Option<HnswParams> {
-        self.hnsw
+        match self.kind {
+            IndexKind::Hnsw(params) => Some(params),
+            IndexKind::Flat | IndexKind::Inverted { .. } => None,
+        }
     }
 
     /// Whether a search that asks for nothing else may miss some of the nearest neighbours to be faster.
     pub fn is_approximate(&self) -> bool {
-        self.approximate
+        self.kind.is_approximate()
     }
 }
 
@@ -422,6 +511,28 @@ mod tests {
         assert!(exact.to_string().contains("must be left out of an exact index"), "{exact}");
         assert!(parse("Sparse.IP", &[("Approximate", "true")]).unwrap().is_approximate());
         assert!(!parse("Sparse.IP", &[("Approximate", "false")]).unwrap().is_approximate());
+        assert!(!parse("Sparse.JaccardBinary", &[("Approximate", "true")]).unwrap().is_approximate());
+    }
+
+    #[test]
+    fn bounds_are_those_of_configuration_files() {
+        let params = |m, ef_construction, ef_search| HnswParams {
+            m,
+            ef_construction,
+            ef_search,
+            memory: MemoryMode::Balanced,
+        };
+        for params in [params(2, 1, 1), params(1024, 1_000_000, 1_000_000)] {
+            assert_eq!(params.check(), Ok(()));
+        }
+        for (params, parameter) in [
+            (params(1, 1, 1), HNSW_M),
+            (params(1025, 1, 1), HNSW_M),
+            (params(2, 0, 1), HNSW_EF_CONSTRUCTION),
+            (params(2, 1, 1_000_001), HNSW_EF_SEARCH),
+        ] {
+            assert_eq!(params.check().unwrap_err().parameter, parameter);
+        }
     }
 
     #[test]

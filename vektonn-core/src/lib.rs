@@ -26,7 +26,9 @@ pub mod validation;
 mod vector;
 mod yaml;
 
-pub use algorithm::{Algorithm, AlgorithmError, HnswParams, MemoryMode, Metric, VectorKind};
+pub use algorithm::{
+    Algorithm, AlgorithmError, HnswParams, HnswParamsError, IndexKind, MemoryMode, Metric, VectorKind,
+};
 pub use attribute::{Attribute, AttributeType, AttributeValue, UnknownAttributeType};
 pub use collation::compare_keys;
 pub use data_point::{Change, DataPoint, Tombstone};

@@ -22,6 +22,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A batch appears whole or not at all; searches never wait for it.
     colours.apply([StoreChange::delete(1), StoreChange::upsert(4, [1.0, 0.84, 0.0].try_into()?, "gold")])?;
     let nearest = colours.search(&tomato, &SearchOptions::new(1))?;
-    println!("After red is gone and orange became gold: id {}", nearest[0].item);
+    println!("After red is gone and orange became gold: id {}", nearest[0].id);
     Ok(())
 }

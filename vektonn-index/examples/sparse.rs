@@ -2,7 +2,7 @@
 //!
 //!     cargo run -p vektonn-index --example sparse
 
-use sprs::CsVec;
+use vektonn_index::sprs::CsVec;
 use vektonn_index::{IndexStore, Metric, SearchOptions, SparseVector, StoreChange, sparse_from_sprs};
 
 const WORDS: [&str; 6] = ["bark", "cat", "dog", "house", "mouse", "tree"];
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let query = SparseVector::new(&[0, 5], &[1.0, 1.0], WORDS.len())?;
     println!("bark, tree:");
     for found in documents.search(&query, &SearchOptions::new(3))? {
-        println!("  {:.3}  {}", found.distance, found.item);
+        println!("  {:.3}  {}", found.distance, found.id);
     }
     Ok(())
 }

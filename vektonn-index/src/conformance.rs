@@ -5,11 +5,13 @@
 //! processor, and all of them must find the same bits.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use vektonn_core::{HnswParams, Metric, SparseVector, StoredVector, VectorError, VectorKind};
+use vektonn_core::{
+    HnswParams, IndexKind, MemoryMode, Metric, SparseVector, StoredVector, VectorError, VectorKind,
+};
 
 use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::IndexSpec;
@@ -27,6 +29,13 @@ type Coordinates = [i8; DIMENSION];
 struct Kind {
     spec: IndexSpec,
     points: usize,
+}
+
+impl Kind {
+    /// Whether a search finds exactly the nearest. Few points are compared one by one, whatever the kind.
+    fn is_exact(self) -> bool {
+        !self.spec.kind.is_approximate() || self.points == 0
+    }
 }
 
 /// An index and what it should hold.
@@ -85,14 +94,19 @@ impl Checked {
         let store = IndexStore::on_timeline(kind.spec, DenseKernels::new(set), timeline, &directory);
         let mut checked = Self { kind, store, model: BTreeMap::new(), trace: Vec::new() };
         let first = 1_000_000;
-        for points in (first..first + kind.points as u32).collect::<Vec<_>>().chunks(500) {
+        let mut bytes = vec![];
+        for points in (first..first + kind.points as u32).collect::<Vec<_>>().chunks(2500) {
             checked.upsert(points.iter().map(|&id| (id, coordinates(id))));
+            bytes.push(checked.store.bytes());
+        }
+        if let (IndexKind::Hnsw(_), [first_half, all]) = (kind.spec.kind, &*bytes) {
+            assert!(*all > 3 * first_half, "the second half makes a graph: {bytes:?}");
         }
         checked
     }
 
     fn vector(&self, coordinates: Coordinates) -> StoredVector {
-        stored(self.kind.spec.kind, coordinates)
+        stored(self.kind.spec.kind.vector_kind(), coordinates)
     }
 
     fn upsert(&mut self, points: impl IntoIterator<Item = (u32, Coordinates)>) {
@@ -110,15 +124,22 @@ impl Checked {
 
     fn found(&self, query: Coordinates, options: &SearchOptions) -> Result<Vec<(f32, u32)>, SearchError> {
         let found = self.store.search(Query::from(&self.vector(query)), options)?;
-        Ok(found.into_iter().map(|found| (found.distance, found.item)).collect())
+        Ok(found.into_iter().map(|found| (found.distance, found.id)).collect())
     }
 
-    /// Searches, and compares with all points sorted.
+    /// Searches, and compares with all points sorted. What is found approximately are as many different live points, in
+    /// order, at their true distances.
     fn check(&mut self, query: Coordinates, k: usize) -> Vec<u32> {
         let found = self.found(query, &SearchOptions::new(k)).unwrap();
         let metric = self.kind.spec.metric;
-        let mut expected: Vec<_> =
-            self.model.iter().map(|(&id, &at)| (distance(metric, query, at), id)).collect();
+        let to_query = |&(_, &at): &(&u32, &Coordinates)| distance(metric, query, at);
+        let mut expected: Vec<(f32, u32)> = if self.kind.is_exact() {
+            self.model.iter().map(|point| (to_query(&point), *point.0)).collect()
+        } else {
+            let ids: BTreeSet<u32> = found.iter().map(|&(_, id)| id).collect();
+            assert_eq!(ids.len(), k.min(self.model.len()), "{:?}: {k} nearest of {query:?}", self.kind);
+            ids.into_iter().map(|id| (distance(metric, query, self.model[&id]), id)).collect()
+        };
         expected.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         expected.truncate(k);
         assert_eq!(found, expected, "{:?}: {k} nearest of {query:?}", self.kind);
@@ -141,6 +162,7 @@ fn with_every_instruction_set(kind: Kind, case: fn(&mut Checked)) {
         .map(|set| {
             let mut checked = Checked::new(kind, set);
             case(&mut checked);
+            checked.store.check_graph().unwrap();
             (set, checked.trace)
         })
         .collect();
@@ -256,7 +278,7 @@ fn deadline(checked: &mut Checked) {
 fn wrong_vectors(checked: &mut Checked) {
     checked.upsert((0..10).map(|id| (id, coordinates(id))));
     let options = SearchOptions::new(3);
-    let (long, other_kind) = match checked.kind.spec.kind {
+    let (long, other_kind) = match checked.kind.spec.kind.vector_kind() {
         VectorKind::Dense => (
             StoredVector::try_from(&[1.0; DIMENSION + 1][..]).unwrap(),
             stored(VectorKind::Sparse, coordinates(1)),
@@ -281,7 +303,7 @@ fn not_finite(checked: &mut Checked) {
         let coordinates = [0.0, 1.0, bad, 0.0, 0.0, 0.0];
         assert!(StoredVector::try_from(&coordinates[..]).is_err());
         assert!(SparseVector::new(&[1, 2], &[1.0, bad], DIMENSION).is_err());
-        if checked.kind.spec.kind == VectorKind::Dense {
+        if checked.kind.spec.kind.vector_kind() == VectorKind::Dense {
             let error = SearchError::Vector(VectorError::NotFinite);
             assert_eq!(checked.store.search(&coordinates, &SearchOptions::new(1)), Err(error));
         }
@@ -291,21 +313,13 @@ fn not_finite(checked: &mut Checked) {
 
 /// One test for each case and kind.
 macro_rules! conformance {
-    ($($name:ident: $kind:ident $metric:ident, $hnsw:expr, $points:literal points;)*) => {$(
+    ($($name:ident: $spec:ident($metric:ident $(, $params:expr)?), $points:literal points;)*) => {$(
         mod $name {
             use super::*;
 
             fn kind() -> Kind {
-                Kind {
-                    spec: IndexSpec {
-                        kind: VectorKind::$kind,
-                        metric: Metric::$metric,
-                        dimension: DIMENSION,
-                        hnsw: $hnsw,
-                        approximate: false,
-                    },
-                    points: $points,
-                }
+                let spec = IndexSpec::$spec(Metric::$metric, DIMENSION $(, $params)?);
+                Kind { spec, points: $points }
             }
 
             conformance!(@cases empty, one_point, k_out_of_range, ties_go_to_the_smaller_id, duplicates, updates,
@@ -320,22 +334,29 @@ macro_rules! conformance {
     )*};
 }
 
-// Dense indexes of 4,096 points and more search by codes, and sparse ones of some hundreds by windows of lists. The graph is
-// exact while it has few points.
+/// A graph that is made in little time.
+const GRAPH: HnswParams =
+    HnswParams { m: 4, ef_construction: 12, ef_search: 40, memory: MemoryMode::Balanced };
+
+// Dense indexes of 4,096 points and more search by codes, or in a graph, and sparse ones of some hundreds by windows of lists.
 conformance! {
-    flat_l2: Dense L2, None, 0 points;
-    flat_inner_product: Dense InnerProduct, None, 0 points;
-    flat_cosine: Dense Cosine, None, 0 points;
-    coded_l2: Dense L2, None, 5000 points;
-    coded_inner_product: Dense InnerProduct, None, 5000 points;
-    coded_cosine: Dense Cosine, None, 5000 points;
-    hnsw_l2: Dense L2, Some(HnswParams::default()), 0 points;
-    hnsw_inner_product: Dense InnerProduct, Some(HnswParams::default()), 0 points;
-    hnsw_cosine: Dense Cosine, Some(HnswParams::default()), 0 points;
-    inverted_inner_product: Sparse InnerProduct, None, 0 points;
-    inverted_cosine: Sparse Cosine, None, 0 points;
-    inverted_jaccard: Sparse JaccardBinary, None, 0 points;
-    windows_inner_product: Sparse InnerProduct, None, 5000 points;
-    windows_cosine: Sparse Cosine, None, 5000 points;
-    windows_jaccard: Sparse JaccardBinary, None, 5000 points;
+    flat_l2: flat(L2), 0 points;
+    flat_inner_product: flat(InnerProduct), 0 points;
+    flat_cosine: flat(Cosine), 0 points;
+    coded_l2: flat(L2), 5000 points;
+    coded_inner_product: flat(InnerProduct), 5000 points;
+    coded_cosine: flat(Cosine), 5000 points;
+    hnsw_l2: hnsw(L2, HnswParams::default()), 0 points;
+    hnsw_inner_product: hnsw(InnerProduct, HnswParams::default()), 0 points;
+    hnsw_cosine: hnsw(Cosine, HnswParams::default()), 0 points;
+    graph_l2: hnsw(L2, GRAPH), 5000 points;
+    graph_inner_product: hnsw(InnerProduct, GRAPH), 5000 points;
+    graph_cosine: hnsw(Cosine, GRAPH), 5000 points;
+    inverted_inner_product: inverted(InnerProduct), 0 points;
+    inverted_cosine: inverted(Cosine), 0 points;
+    inverted_jaccard: inverted(JaccardBinary), 0 points;
+    windows_inner_product: inverted(InnerProduct), 5000 points;
+    windows_cosine: inverted(Cosine), 5000 points;
+    windows_jaccard: inverted(JaccardBinary), 5000 points;
+    approximate_cosine: inverted_approximate(Cosine), 5000 points;
 }

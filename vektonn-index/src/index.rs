@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
+use vektonn_core::{HnswParams, HnswParamsError, IndexKind, Metric, StoredVector, VectorError, VectorKind};
 
 use crate::collector::Collector;
-use crate::distance::{DenseKernels, InstructionSet, InstructionSetError};
+use crate::distance::{DenseKernels, InstructionSetError};
 use crate::flat::FlatIndex;
 use crate::hnsw::HnswIndex;
 use crate::inverted::InvertedIndex;
@@ -17,99 +17,129 @@ use crate::query::Query;
 use crate::store::slots::{IndexFull, Reader};
 use crate::store::timeline::{Batch, Pin, Timeline};
 
-/// What an index compares, and how.
+/// What an index compares, and how. More will come, so it is made by a function for each kind.
+///
+/// ```
+/// use vektonn_index::{HnswParams, IndexKind, IndexSpec, Metric, SpecError};
+///
+/// let spec = IndexSpec::flat(Metric::L2, 128);
+/// assert_eq!((spec.kind, spec.check()), (IndexKind::Flat, Ok(())));
+/// let graph = IndexSpec::hnsw(Metric::Cosine, 128, HnswParams::default());
+/// assert!(graph.kind.is_approximate());
+/// assert_eq!(IndexSpec::inverted(Metric::L2, 10_000).check(), Err(SpecError::L2OfSparse));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct IndexSpec {
-    /// Dense or sparse vectors.
-    pub kind: VectorKind,
     /// The measure of nearness.
     pub metric: Metric,
     /// Coordinates of a dense vector; exclusive upper bound of a sparse vector's indices.
     pub dimension: usize,
-    /// Dense vectors are searched approximately, through a graph with these parameters. Nothing: exactly.
-    pub hnsw: Option<HnswParams>,
-    /// Sparse vectors are searched approximately, with a share of 0.7, unless a search asks for another
-    /// [`approximation`](SearchOptions::approximation).
-    pub approximate: bool,
+    /// How it is searched, and so what vectors it holds.
+    pub kind: IndexKind,
 }
 
 /// No index can be made from this.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
-    /// Dense vectors have no Jaccard index here.
-    #[error("metric JaccardBinary is for sparse vectors only")]
-    JaccardOfDense,
     /// There is nothing to compare.
     #[error("the dimension must be at least 1")]
     ZeroDimension,
-    /// There are no graphs of sparse vectors.
-    #[error("a graph is for dense vectors only")]
-    GraphOfSparse,
-    /// Dense vectors are searched approximately through a graph, or exactly.
-    #[error("posting lists are for sparse vectors only: an approximate index of dense ones needs a graph")]
-    ListsOfDense,
+    /// Dense vectors have no Jaccard index here.
+    #[error("metric JaccardBinary is for sparse vectors only")]
+    JaccardOfDense,
+    /// Sparse vectors have no index for squared Euclidean distance here.
+    #[error("metric L2 is for dense vectors only")]
+    L2OfSparse,
+    /// Where all coordinates count the same, none can be left out.
+    #[error("metric JaccardBinary is always searched exactly")]
+    ApproximateJaccard,
     /// There is no graph of such parameters.
-    #[error("a graph needs M from 2 to {LINKS_MAX} and ef of at least 1, got {0:?}")]
-    GraphParams(HnswParams),
+    #[error(transparent)]
+    GraphParams(#[from] HnswParamsError),
     /// The environment asks for an instruction set that cannot be used.
     #[error(transparent)]
     InstructionSet(#[from] InstructionSetError),
 }
 
-/// The largest `M`, as in configuration files.
-const LINKS_MAX: u32 = 1024;
-
-fn is_possible(params: HnswParams) -> bool {
-    (2..=LINKS_MAX).contains(&params.m) && params.ef_construction > 0 && params.ef_search > 0
-}
-
 impl IndexSpec {
-    /// Checks that there is an index for this, and chooses the kernels for it.
-    pub(crate) fn kernels(self) -> Result<DenseKernels, SpecError> {
-        match self {
-            Self { dimension: 0, .. } => Err(SpecError::ZeroDimension),
-            Self { kind: VectorKind::Dense, metric: Metric::JaccardBinary, .. } => {
-                Err(SpecError::JaccardOfDense)
+    /// Dense vectors, searched exactly.
+    pub fn flat(metric: Metric, dimension: usize) -> Self {
+        Self { metric, dimension, kind: IndexKind::Flat }
+    }
+
+    /// Dense vectors, searched approximately, through a graph, once there are some thousand.
+    pub fn hnsw(metric: Metric, dimension: usize, params: HnswParams) -> Self {
+        Self { metric, dimension, kind: IndexKind::Hnsw(params) }
+    }
+
+    /// Sparse vectors with indices below `dimension`, searched exactly.
+    pub fn inverted(metric: Metric, dimension: usize) -> Self {
+        Self { metric, dimension, kind: IndexKind::Inverted { approximate: false } }
+    }
+
+    /// The same, searched approximately: with a share of 0.7, unless a search asks for another
+    /// [`approximation`](SearchOptions::approximation).
+    pub fn inverted_approximate(metric: Metric, dimension: usize) -> Self {
+        Self { metric, dimension, kind: IndexKind::Inverted { approximate: true } }
+    }
+
+    /// Checks that there is an index for this.
+    ///
+    /// # Errors
+    /// [`SpecError`], all but [`SpecError::InstructionSet`].
+    pub fn check(self) -> Result<(), SpecError> {
+        if self.dimension == 0 {
+            return Err(SpecError::ZeroDimension);
+        }
+        match (self.kind, self.metric) {
+            (IndexKind::Flat | IndexKind::Hnsw(_), Metric::JaccardBinary) => Err(SpecError::JaccardOfDense),
+            (IndexKind::Inverted { .. }, Metric::L2) => Err(SpecError::L2OfSparse),
+            (IndexKind::Inverted { approximate: true }, Metric::JaccardBinary) => {
+                Err(SpecError::ApproximateJaccard)
             }
-            Self { kind: VectorKind::Sparse, hnsw: Some(_), .. } => Err(SpecError::GraphOfSparse),
-            Self { kind: VectorKind::Dense, approximate: true, .. } => Err(SpecError::ListsOfDense),
-            Self { hnsw: Some(params), .. } if !is_possible(params) => Err(SpecError::GraphParams(params)),
-            _ => Ok(DenseKernels::new(InstructionSet::detect()?)),
+            (IndexKind::Hnsw(params), _) => Ok(params.check()?),
+            (IndexKind::Flat | IndexKind::Inverted { .. }, _) => Ok(()),
         }
     }
 
     /// How many queries of so many one thread should search together, so that every thread of the current rayon pool has
     /// some: an exact search of dense vectors reads points for many queries at once, others only ask for fewer tasks.
     pub(crate) fn queries_together(self, queries: usize) -> usize {
-        let together_max = match self {
-            Self { kind: VectorKind::Dense, hnsw: None, .. } => 128,
-            _ => 16,
+        let together_max = match self.kind {
+            IndexKind::Flat => 128,
+            IndexKind::Hnsw(_) | IndexKind::Inverted { .. } => 16,
         };
         queries.div_ceil(rayon::current_num_threads()).next_multiple_of(4).clamp(1, together_max)
     }
 
-    /// Checks that a vector can be stored in such an index.
+    /// Checks that a vector can be stored in such an index. Its type says that it is finite.
     pub(crate) fn check_stored(self, vector: &StoredVector) -> Result<(), VectorError> {
-        self.check_query(Query::from(vector))
+        self.check_shape(Query::from(vector))
     }
 
     /// Checks that a query can be compared with the vectors of such an index.
     pub(crate) fn check_query(self, query: Query<'_>) -> Result<(), VectorError> {
-        let dimension = self.dimension;
-        match (self.kind, query) {
-            (VectorKind::Dense, Query::Dense(coordinates)) => {
-                if coordinates.len() != dimension {
-                    return Err(VectorError::Dimension { dimension });
-                }
-                if coordinates.iter().all(|x| x.is_finite()) { Ok(()) } else { Err(VectorError::NotFinite) }
+        self.check_shape(query)?;
+        match query {
+            Query::Dense(coordinates) if !coordinates.iter().all(|x| x.is_finite()) => {
+                Err(VectorError::NotFinite)
             }
-            (VectorKind::Sparse, Query::Sparse(vector)) => match vector.indices().last() {
-                Some(&last) if last as usize >= dimension => Err(VectorError::Dimension { dimension }),
-                _ => Ok(()),
-            },
-            (VectorKind::Dense, Query::Sparse(_)) => Err(VectorError::MustBeDense),
-            (VectorKind::Sparse, Query::Dense(_)) => Err(VectorError::MustBeSparse),
+            Query::Dense(_) | Query::Sparse(_) => Ok(()),
         }
+    }
+
+    fn check_shape(self, vector: Query<'_>) -> Result<(), VectorError> {
+        let dimension = self.dimension;
+        let fits = match (self.kind.vector_kind(), vector) {
+            (VectorKind::Dense, Query::Dense(coordinates)) => coordinates.len() == dimension,
+            (VectorKind::Sparse, Query::Sparse(vector)) => {
+                vector.indices().last().is_none_or(|&last| (last as usize) < dimension)
+            }
+            (VectorKind::Dense, Query::Sparse(_)) => return Err(VectorError::MustBeDense),
+            (VectorKind::Sparse, Query::Dense(_)) => return Err(VectorError::MustBeSparse),
+        };
+        if fits { Ok(()) } else { Err(VectorError::Dimension { dimension }) }
     }
 }
 
@@ -129,36 +159,42 @@ impl<T> VectorIndex<T> {
         timeline: Arc<Timeline>,
         directory: &Arc<Path>,
     ) -> Self {
-        match spec.kind {
-            VectorKind::Dense => match spec.hnsw {
-                None => Self::Flat(FlatIndex::new(spec.metric, spec.dimension, kernels, timeline)),
-                Some(params) => Self::Hnsw(HnswIndex::new(
-                    spec.metric,
-                    spec.dimension,
-                    params,
-                    kernels,
-                    timeline,
-                    directory,
-                )),
-            },
-            VectorKind::Sparse => {
-                let instruction_set = kernels.instruction_set();
-                Self::Inverted(InvertedIndex::new(spec.metric, spec.approximate, instruction_set, timeline))
+        let IndexSpec { metric, dimension, kind } = spec;
+        match kind {
+            IndexKind::Flat => Self::Flat(FlatIndex::new(metric, dimension, kernels, timeline)),
+            IndexKind::Hnsw(params) => {
+                Self::Hnsw(HnswIndex::new(metric, dimension, params, kernels, timeline, directory))
             }
+            IndexKind::Inverted { approximate } => {
+                Self::Inverted(InvertedIndex::new(metric, approximate, kernels.instruction_set(), timeline))
+            }
+        }
+    }
+
+    /// Makes room for so many new points in this batch.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; no point has changed then.
+    pub(crate) fn reserve(&self, batch: &Batch<'_>, points: usize) -> Result<(), IndexFull> {
+        match self {
+            Self::Flat(index) => index.slots().reserve(batch, points),
+            Self::Hnsw(index) => index.rows().slots().reserve(batch, points),
+            Self::Inverted(index) => index.slots().reserve(batch, points),
         }
     }
 
     /// Adds a checked vector with its entry; visible once the batch is published.
     ///
     /// # Panics
-    /// If the vector was not checked against the index's [`IndexSpec`].
-    pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, vector: StoredVector) -> Result<u32, IndexFull> {
-        match (self, vector) {
+    /// If the vector was not checked against the index's [`IndexSpec`], or the batch made no room for it.
+    pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, vector: StoredVector) -> u32 {
+        let slot = match (self, vector) {
             (Self::Flat(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
             (Self::Hnsw(index), StoredVector::Dense(vector)) => index.insert(batch, entry, vector.as_slice()),
             (Self::Inverted(index), StoredVector::Sparse(vector)) => index.insert(batch, entry, &vector),
             _ => unreachable!("the vector was checked against the index"),
-        }
+        };
+        slot.expect("the batch made room for all of its points")
     }
 
     /// Removes a live slot with this batch.
@@ -321,5 +357,38 @@ impl<'p, T> IndexReader<'p, T> {
             Self::Flat(_, reader) | Self::Hnsw(_, reader) => reader.sees(slot),
             Self::Inverted(_, reader) => reader.sees(slot),
         })
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_there_is_no_index_for_is_refused() {
+        let params = HnswParams { ef_search: 0, ..HnswParams::default() };
+        let no_graph = params.check().unwrap_err();
+        for (spec, error) in [
+            (IndexSpec::flat(Metric::L2, 0), SpecError::ZeroDimension),
+            (IndexSpec::flat(Metric::JaccardBinary, 2), SpecError::JaccardOfDense),
+            (IndexSpec::hnsw(Metric::JaccardBinary, 2, HnswParams::default()), SpecError::JaccardOfDense),
+            (IndexSpec::hnsw(Metric::L2, 2, params), SpecError::GraphParams(no_graph)),
+            (IndexSpec::inverted(Metric::L2, 2), SpecError::L2OfSparse),
+            (IndexSpec::inverted_approximate(Metric::L2, 2), SpecError::L2OfSparse),
+            (IndexSpec::inverted_approximate(Metric::JaccardBinary, 2), SpecError::ApproximateJaccard),
+        ] {
+            assert_eq!(spec.check(), Err(error), "{spec:?}");
+        }
+        let max = HnswParams { m: 1024, ..HnswParams::default() };
+        for spec in [
+            IndexSpec::flat(Metric::Cosine, 1),
+            IndexSpec::hnsw(Metric::InnerProduct, 2, max),
+            IndexSpec::inverted(Metric::JaccardBinary, 2),
+            IndexSpec::inverted_approximate(Metric::Cosine, 2),
+        ] {
+            assert_eq!(spec.check(), Ok(()), "{spec:?}");
+        }
     }
 }

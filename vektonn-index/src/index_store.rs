@@ -7,20 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use faer::MatRef;
 use parking_lot::RwLock;
-use rayon::prelude::*;
 use sprs::{CsMatViewI, SpIndex};
-use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
+use vektonn_core::{HnswParams, Metric, StoredVector, VectorError};
 
-use crate::distance::DenseKernels;
+use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::{IndexSpec, SpecError, VectorIndex};
-use crate::inverted::sparse_from_sprs;
 use crate::neighbor::Neighbor;
 use crate::options::{SearchError, SearchOptions};
 use crate::query::Query;
 use crate::store::id_map::IdMap;
 use crate::store::slots::IndexFull;
 use crate::store::timeline::{Batch, Pin, Timeline};
-use crate::view::{At, Hit, View, id_of};
+use crate::view::{At, Hit, Point, View, id_of};
 
 /// Vectors with ids and payloads, searchable while they change.
 ///
@@ -80,9 +78,13 @@ impl<Id, Payload> StoreChange<Id, Payload> {
     pub fn delete(id: Id) -> Self {
         Self::Delete { id }
     }
+
+    pub(crate) fn is_upsert(&self) -> bool {
+        matches!(self, Self::Upsert { .. })
+    }
 }
 
-/// Why a batch of changes was refused. Nothing of it was applied, except where noted.
+/// Why a batch of changes was refused. Nothing of it was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// A vector does not fit the index.
@@ -93,14 +95,9 @@ pub enum ApplyError {
         /// What is wrong with its vector.
         source: VectorError,
     },
-    /// The index can hold no more points; the changes before this one were applied.
-    #[error("change {position}: {source}")]
-    Full {
-        /// Which change of the batch, from 0.
-        position: usize,
-        /// What there is no room in.
-        source: IndexFull,
-    },
+    /// There is no room for all points of the batch, beside those that it replaces or deletes.
+    #[error(transparent)]
+    Full(#[from] IndexFull),
 }
 
 impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
@@ -109,7 +106,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`] if the metric is for sparse vectors only or the dimension is 0.
     pub fn dense(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Dense, metric, dimension, hnsw: None, approximate: false })
+        Self::new(IndexSpec::flat(metric, dimension))
     }
 
     /// An empty store of dense vectors that is searched approximately, through a graph, once it holds some thousand.
@@ -120,28 +117,22 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// let store = IndexStore::hnsw(Metric::Cosine, 2, HnswParams::default())?;
     /// store.apply([StoreChange::upsert("north", [0.0, 2.0].try_into()?, ())])?;
     /// let nearest = store.search(&[1.0, 3.0], &SearchOptions::new(1).ef_search(50))?;
-    /// assert_eq!(nearest[0].item, "north");
+    /// assert_eq!(nearest[0].id, "north");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     /// [`SpecError`] if the metric is for sparse vectors only, the dimension is 0, or the parameters are out of range.
     pub fn hnsw(metric: Metric, dimension: usize, params: HnswParams) -> Result<Self, SpecError> {
-        Self::new(IndexSpec {
-            kind: VectorKind::Dense,
-            metric,
-            dimension,
-            hnsw: Some(params),
-            approximate: false,
-        })
+        Self::new(IndexSpec::hnsw(metric, dimension, params))
     }
 
     /// An empty store of sparse vectors with indices below `dimension`.
     ///
     /// # Errors
-    /// [`SpecError`] if the dimension is 0.
+    /// [`SpecError`] if the metric is for dense vectors only or the dimension is 0.
     pub fn sparse(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
-        Self::new(IndexSpec { kind: VectorKind::Sparse, metric, dimension, hnsw: None, approximate: false })
+        Self::new(IndexSpec::inverted(metric, dimension))
     }
 
     /// An empty store. If its vectors are to be in files ([`MemoryMode::Compact`](crate::MemoryMode)), those are in the
@@ -157,12 +148,10 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// directory, without names, as long as the store exists. They are twice as large as all vectors, at most.
     ///
     /// ```
-    /// use vektonn_index::{HnswParams, IndexSpec, IndexStore, MemoryMode, Metric, StoreChange, VectorKind};
+    /// use vektonn_index::{HnswParams, IndexSpec, IndexStore, MemoryMode, Metric, StoreChange};
     ///
-    /// let hnsw = Some(HnswParams { memory: MemoryMode::Compact, ..HnswParams::default() });
-    /// let (kind, metric) = (VectorKind::Dense, Metric::L2);
-    /// let spec = IndexSpec { kind, metric, dimension: 2, hnsw, approximate: false };
-    /// let store = IndexStore::new_in(spec, &std::env::temp_dir())?;
+    /// let params = HnswParams { memory: MemoryMode::Compact, ..HnswParams::default() };
+    /// let store = IndexStore::new_in(IndexSpec::hnsw(Metric::L2, 2, params), &std::env::temp_dir())?;
     /// store.apply([StoreChange::upsert("origin", [0.0, 0.0].try_into()?, ())])?;
     /// assert_eq!(store.mapped_bytes(), 2 * size_of::<f32>());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -171,7 +160,9 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// # Errors
     /// [`SpecError`].
     pub fn new_in(spec: IndexSpec, directory: &Path) -> Result<Self, SpecError> {
-        Ok(Self::on_timeline(spec, spec.kernels()?, Arc::new(Timeline::new()), &directory.into()))
+        spec.check()?;
+        let kernels = DenseKernels::new(InstructionSet::detect()?);
+        Ok(Self::on_timeline(spec, kernels, Arc::new(Timeline::new()), &directory.into()))
     }
 
     /// An empty store that shares its batches with other stores.
@@ -190,7 +181,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         self.spec
     }
 
-    /// The number of points.
+    /// The number of points. It does not wait for a batch that is being applied.
     pub fn len(&self) -> usize {
         self.len.load(Ordering::Acquire)
     }
@@ -221,7 +212,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// batch whole or not at all.
     ///
     /// # Errors
-    /// [`ApplyError::Vector`] before anything is changed, [`ApplyError::Full`].
+    /// [`ApplyError`]; nothing has changed then.
     pub fn apply(
         &self,
         changes: impl IntoIterator<Item = StoreChange<Id, Payload>>,
@@ -233,37 +224,38 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
             }
         }
         let batch = self.timeline.write();
+        self.reserve(&batch, &changes)?;
         // Held until the batch is published, so that `get` never finds a slot that is not visible yet.
         let mut ids = self.ids.write();
-        let applied = changes.into_iter().enumerate().try_for_each(|(position, change)| {
-            self.apply_one(&batch, &mut ids, change).map_err(|source| ApplyError::Full { position, source })
-        });
-        self.index.finish(&batch);
+        self.apply_in(&batch, &mut ids, changes);
         drop(batch);
-        applied
+        Ok(())
     }
 
-    /// Applies changes as a part of a batch on a shared timeline.
-    pub(crate) fn apply_in(
+    /// Makes room for the changes of a batch.
+    pub(crate) fn reserve(
         &self,
         batch: &Batch<'_>,
-        changes: impl IntoIterator<Item = StoreChange<Id, Payload>>,
+        changes: &[StoreChange<Id, Payload>],
     ) -> Result<(), IndexFull> {
-        let mut ids = self.ids.write();
-        let applied = changes.into_iter().try_for_each(|change| self.apply_one(batch, &mut ids, change));
+        self.index.reserve(batch, changes.iter().filter(|change| change.is_upsert()).count())
+    }
+
+    /// Applies changes that there was made room for, as a part of a batch on a shared timeline.
+    pub(crate) fn apply_reserved(&self, batch: &Batch<'_>, changes: Vec<StoreChange<Id, Payload>>) {
+        self.apply_in(batch, &mut self.ids.write(), changes);
+    }
+
+    fn apply_in(&self, batch: &Batch<'_>, ids: &mut IdMap, changes: Vec<StoreChange<Id, Payload>>) {
+        changes.into_iter().for_each(|change| self.apply_one(batch, ids, change));
         self.index.finish(batch);
-        applied
+        self.len.store(ids.len(), Ordering::Release);
     }
 
-    fn apply_one(
-        &self,
-        batch: &Batch<'_>,
-        ids: &mut IdMap,
-        change: StoreChange<Id, Payload>,
-    ) -> Result<(), IndexFull> {
+    fn apply_one(&self, batch: &Batch<'_>, ids: &mut IdMap, change: StoreChange<Id, Payload>) {
         let replaced = match change {
             StoreChange::Upsert { id, vector, payload } => {
-                let slot = self.index.insert(batch, Entry { id, payload }, vector)?;
+                let slot = self.index.insert(batch, Entry { id, payload }, vector);
                 let reader = self.index.writer_view(batch);
                 ids.insert(id_of(&reader, slot), slot, |slot| id_of(&reader, slot))
             }
@@ -275,8 +267,6 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         if let Some(slot) = replaced {
             self.index.remove(batch, slot);
         }
-        self.len.store(ids.len(), Ordering::Release);
-        Ok(())
     }
 
     /// The store as it is now. What the view shows does not change while it exists; drop it soon, since it keeps
@@ -300,28 +290,23 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Ok(ids_of(self.view().search(query, options)?))
     }
 
-    /// What a pin of this store's timeline sees.
-    pub(crate) fn at<'v>(&'v self, pin: &'v Pin<'v>) -> At<'v, Id, Payload> {
-        At::new(self.spec, self.index.reader(pin))
-    }
-
-    /// Whether there is a point of this id. Waits for a batch that is being applied.
-    pub fn contains(&self, id: &Id) -> bool {
-        self.get(id, |_| ()).is_some()
-    }
-
-    /// Reads the point of this id. Waits for a batch that is being applied.
-    pub fn get<R>(&self, id: &Id, read: impl FnOnce(Hit<'_, Id, Payload>) -> R) -> Option<R> {
-        let ids = self.ids.read();
-        let view = self.view();
-        let at = view.at();
-        let slot = ids.get(id, |slot| at.id_of(slot))?;
-        drop(ids);
-        at.hit(slot, 0.0).map(read)
-    }
-
     /// Searches for every row of a matrix (queries x dimensions), on all threads of the current rayon pool: also for
-    /// one row, if the store is large and exact. All rows see the same points.
+    /// one row, if the store is large and exact. All rows see the same points. For payloads, use [`View::search_batch`].
+    ///
+    /// ```
+    /// use vektonn_index::faer::mat;
+    /// use vektonn_index::{IndexStore, Metric, SearchOptions, StoreChange};
+    ///
+    /// let store = IndexStore::dense(Metric::L2, 2)?;
+    /// store.apply([
+    ///     StoreChange::upsert("origin", [0.0, 0.0].try_into()?, ()),
+    ///     StoreChange::upsert("north", [0.0, 2.0].try_into()?, ()),
+    /// ])?;
+    /// let queries = mat![[0.0_f32, 0.5], [1.0, 2.0]];
+    /// let found = store.search_batch(queries.as_ref(), &SearchOptions::new(1))?;
+    /// assert_eq!((found[0][0].id, found[1][0].id), ("origin", "north"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`SearchError`].
@@ -334,14 +319,13 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Id: Clone + Send + Sync,
         Payload: Send + Sync,
     {
-        let row = |row| Ok(queries.row(row).iter().copied().collect::<Vec<f32>>());
-        self.search_numbered(queries.nrows(), row, options)
+        self.view().search_rows(queries, options, ids_of)
     }
 
     /// The same for sparse queries (queries x dimensions), compressed by rows or by columns.
     ///
     /// ```
-    /// use sprs::CsMat;
+    /// use vektonn_index::sprs::CsMat;
     /// use vektonn_index::{IndexStore, Metric, SearchOptions, SparseVector, StoreChange};
     ///
     /// let store = IndexStore::sparse(Metric::Cosine, 4)?;
@@ -363,42 +347,34 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Id: Clone + Send + Sync,
         Payload: Send + Sync,
     {
-        if !queries.is_csr() {
-            return self.search_batch_sparse(queries.to_csr().view(), options);
-        }
-        let row = |row| {
-            let row = queries.outer_view(row).expect("the matrix has so many rows");
-            sparse_from_sprs(row, self.spec.dimension)
-        };
-        self.search_numbered(queries.rows(), row, options)
+        self.view().search_sparse_rows(queries, options, ids_of)
     }
 
-    /// Searches for queries that are made from their numbers.
-    fn search_numbered<Q>(
-        &self,
-        count: usize,
-        query: impl Fn(usize) -> Result<Q, VectorError> + Sync,
-        options: &SearchOptions,
-    ) -> Result<Vec<Vec<Neighbor<Id>>>, SearchError>
-    where
-        Id: Clone + Send + Sync,
-        Payload: Send + Sync,
-        for<'q> Query<'q>: From<&'q Q>,
-    {
+    /// What a pin of this store's timeline sees.
+    pub(crate) fn at<'v>(&'v self, pin: &'v Pin<'v>) -> At<'v, Id, Payload> {
+        At::new(self.spec, self.index.reader(pin))
+    }
+
+    /// Whether there is a point of this id. Waits for a batch that is being applied.
+    pub fn contains(&self, id: &Id) -> bool {
+        self.get(id, |_| ()).is_some()
+    }
+
+    /// Reads the point of this id. Waits for a batch that is being applied.
+    pub fn get<R>(&self, id: &Id, read: impl FnOnce(Point<'_, Id, Payload>) -> R) -> Option<R> {
+        let (view, slot) = self.locate(id);
+        view.at().point(slot?).map(read)
+    }
+
+    /// The store as it is now, and the slot of this id in it. Waits for a batch that is being applied.
+    pub(crate) fn locate(&self, id: &Id) -> (View<'_, Id, Payload>, Option<u32>) {
+        let ids = self.ids.read();
         let view = self.view();
-        let numbers: Vec<usize> = (0..count).collect();
-        let groups = numbers.par_chunks(self.spec.queries_together(count));
-        let calls = groups.len();
-        let search_group = |numbers: &[usize]| -> Result<Vec<Vec<Neighbor<Id>>>, SearchError> {
-            let queries: Vec<Q> = numbers.iter().map(|&number| query(number)).collect::<Result<_, _>>()?;
-            let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
-            Ok(view.at().search_many(&queries, options, calls)?.into_iter().map(ids_of).collect())
-        };
-        let found: Vec<_> = groups.map(search_group).collect::<Result<_, _>>()?;
-        Ok(found.into_iter().flatten().collect())
+        let slot = ids.get(id, |slot| view.at().id_of(slot));
+        (view, slot)
     }
 }
 
 fn ids_of<Id: Clone, Payload>(hits: Vec<Hit<'_, Id, Payload>>) -> Vec<Neighbor<Id>> {
-    hits.into_iter().map(|hit| Neighbor { distance: hit.distance, item: hit.id.clone() }).collect()
+    hits.into_iter().map(|hit| Neighbor { distance: hit.distance, id: hit.id.clone() }).collect()
 }

@@ -14,7 +14,7 @@
 //! store.apply([StoreChange::delete("origin")])?;
 //!
 //! let nearest = store.search(&[-0.5, 0.0], &SearchOptions::new(10))?;
-//! assert_eq!((nearest[0].item, nearest[0].distance), ("north", 4.25));
+//! assert_eq!((nearest[0].id, nearest[0].distance), ("north", 4.25));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -55,6 +55,9 @@ pub use options::{SearchError, SearchOptions};
 pub use query::Query;
 pub use store::slots::IndexFull;
 pub use vektonn_core::{
-    DenseVector, HnswParams, MemoryMode, Metric, SparseVector, StoredVector, VectorError, VectorKind,
+    DenseVector, HnswParams, HnswParamsError, IndexKind, MemoryMode, Metric, SparseVector, StoredVector,
+    VectorError, VectorKind,
 };
-pub use view::{Hit, View};
+pub use view::{Hit, Point, View};
+// Batches of queries are matrices of these.
+pub use {faer, sprs};

@@ -59,7 +59,7 @@ impl SearchOptions {
     }
 }
 
-/// Why a search found nothing out.
+/// Why a search failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
     /// The query vector does not fit the index.

@@ -18,7 +18,7 @@ impl<T: Ord> TopK<T> {
 
     /// The distance that a candidate must not exceed: +infinity while fewer than `k` are kept.
     ///
-    /// One at exactly this distance must still be offered, since its item may be smaller. With `k` = 0 the bound is
+    /// One at exactly this distance must still be offered, since its id may be smaller. With `k` = 0 the bound is
     /// -infinity, below every final distance.
     #[inline]
     pub(crate) fn bound(&self) -> f32 {
@@ -28,13 +28,13 @@ impl<T: Ord> TopK<T> {
         self.heap.peek().map_or(f32::NEG_INFINITY, |farthest| farthest.distance)
     }
 
-    /// Keeps the item if it is among the `k` nearest so far. Offering an item twice keeps it twice.
+    /// Keeps the candidate if it is among the `k` nearest so far. One that is offered twice is kept twice.
     #[inline]
-    pub(crate) fn offer(&mut self, distance: f32, item: T) {
+    pub(crate) fn offer(&mut self, distance: f32, id: T) {
         debug_assert!(!distance.is_nan(), "final distances are never NaN");
         // Almost all candidates end at this one comparison.
         if distance <= self.bound() {
-            self.keep(Neighbor { distance, item });
+            self.keep(Neighbor { distance, id });
         }
     }
 
@@ -50,7 +50,7 @@ impl<T: Ord> TopK<T> {
 
     /// Keeps what is among the `k` nearest of both.
     pub(crate) fn append(&mut self, other: Self) {
-        other.heap.into_iter().for_each(|Neighbor { distance, item }| self.offer(distance, item));
+        other.heap.into_iter().for_each(|Neighbor { distance, id }| self.offer(distance, id));
     }
 
     /// What was kept, nearest first.
@@ -66,19 +66,19 @@ mod tests {
     use proptest::prelude::*;
 
     fn pairs<T>(neighbors: Vec<Neighbor<T>>) -> Vec<(f32, T)> {
-        neighbors.into_iter().map(|Neighbor { distance, item }| (distance, item)).collect()
+        neighbors.into_iter().map(|Neighbor { distance, id }| (distance, id)).collect()
     }
 
     fn nearest(k: usize, candidates: &[(f32, u32)]) -> Vec<(f32, u32)> {
         let mut top = TopK::new(k);
-        for &(distance, item) in candidates {
-            top.offer(distance, item);
+        for &(distance, id) in candidates {
+            top.offer(distance, id);
         }
         pairs(top.into_sorted_vec())
     }
 
     #[test]
-    fn a_tie_at_the_bound_goes_to_the_smaller_item() {
+    fn a_tie_at_the_bound_goes_to_the_smaller_id() {
         assert_eq!(nearest(2, &[(1.0, 7), (1.0, 9), (1.0, 8), (2.0, 0)]), [(1.0, 7), (1.0, 8)]);
     }
 
@@ -115,7 +115,7 @@ mod tests {
     proptest! {
         #[test]
         fn as_sort_and_truncate(k in 0_usize..40, distances in vec(distance(), 0..200), seed in any::<u32>()) {
-            // Every item once, in an order that has nothing to do with the distances.
+            // Every id once, in an order that has nothing to do with the distances.
             let mut candidates: Vec<(f32, u32)> =
                 distances.into_iter().zip(0_u32..).map(|(distance, i)| (distance, i ^ (seed & 0xff))).collect();
             let found = nearest(k, &candidates);
@@ -127,10 +127,10 @@ mod tests {
         #[test]
         fn skipping_what_exceeds_the_bound_changes_nothing(k in 0_usize..40, distances in vec(distance(), 0..200)) {
             let (mut all, mut few) = (TopK::new(k), TopK::new(k));
-            for (item, &distance) in distances.iter().enumerate() {
-                all.offer(distance, item);
+            for (id, &distance) in distances.iter().enumerate() {
+                all.offer(distance, id);
                 if distance <= few.bound() {
-                    few.offer(distance, item);
+                    few.offer(distance, id);
                 }
             }
             prop_assert_eq!(pairs(all.into_sorted_vec()), pairs(few.into_sorted_vec()));

@@ -2,19 +2,39 @@
 
 use std::hash::Hash;
 
+use faer::MatRef;
 use rayon::prelude::*;
-use vektonn_core::StoredVector;
+use sprs::{CsMatViewI, SpIndex};
+use vektonn_core::{StoredVector, VectorError};
 
 use crate::collector::Collector;
 use crate::index::{IndexReader, IndexSpec};
 use crate::index_store::{Entry, IndexStore};
+use crate::inverted::sparse_from_sprs;
+use crate::neighbor::Neighbor;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::{Part, SharedBound};
 use crate::query::Query;
 use crate::store::timeline::Pin;
 use crate::top_k::TopK;
 
-/// A store at one point in time.
+/// A store at one point in time: whatever is asked of it, the answers are of the same points.
+///
+/// ```
+/// use vektonn_index::faer::mat;
+/// use vektonn_index::{IndexStore, Metric, SearchOptions, StoreChange};
+///
+/// let store = IndexStore::dense(Metric::L2, 2)?;
+/// store.apply([StoreChange::upsert(7, [0.0, 1.0].try_into()?, "old")])?;
+/// let view = store.view();
+/// store.apply([StoreChange::upsert(7, [0.0, 3.0].try_into()?, "new")])?;
+///
+/// let found = view.search_batch(mat![[0.0_f32, 0.0], [0.0, 3.0]].as_ref(), &SearchOptions::new(1))?;
+/// assert_eq!((found[0][0].payload, found[1][0].distance), (&"old", 4.0));
+/// assert_eq!(view.get(&7).map(|point| point.payload), Some(&"old"));
+/// assert_eq!(store.view().get(&7).map(|point| *point.payload), Some("new"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct View<'s, Id, Payload> {
     store: &'s IndexStore<Id, Payload>,
     pin: Pin<'s>,
@@ -37,9 +57,127 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
         self.at().search(query.into(), options)
     }
 
+    /// Searches for every row of a matrix (queries x dimensions), on all threads of the current rayon pool: also for
+    /// one row, if the store is large and exact.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub fn search_batch(
+        &self,
+        queries: MatRef<'_, f32>,
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Hit<'_, Id, Payload>>>, SearchError>
+    where
+        Id: Send + Sync,
+        Payload: Send + Sync,
+    {
+        self.search_rows(queries, options, |hits| hits)
+    }
+
+    /// The same for sparse queries (queries x dimensions), compressed by rows or by columns.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    pub fn search_batch_sparse<I: SpIndex>(
+        &self,
+        queries: CsMatViewI<'_, f32, I>,
+        options: &SearchOptions,
+    ) -> Result<Vec<Vec<Hit<'_, Id, Payload>>>, SearchError>
+    where
+        Id: Send + Sync,
+        Payload: Send + Sync,
+    {
+        self.search_sparse_rows(queries, options, |hits| hits)
+    }
+
+    /// The point of this id. Waits for a batch that is being applied, and looks at all points if this one has changed since
+    /// the view was made, or something else has and there is no such point.
+    pub fn get(&self, id: &Id) -> Option<Point<'_, Id, Payload>> {
+        let (now, slot) = self.store.locate(id);
+        // What is alive in both is the same point.
+        if let Some(point) = slot.and_then(|slot| self.at().point(slot)) {
+            return Some(point);
+        }
+        if now.pin.batch() == self.pin.batch() {
+            return None;
+        }
+        self.iter().find(|point| point.id == id)
+    }
+
+    /// The number of points, which are counted one by one. That of [`IndexStore::len`] is known.
+    pub fn len(&self) -> usize {
+        self.at().reader.slots().count()
+    }
+
+    /// Whether there are no points.
+    pub fn is_empty(&self) -> bool {
+        self.at().reader.slots().next().is_none()
+    }
+
     /// All points, in no particular order.
-    pub fn iter(&self) -> impl Iterator<Item = Hit<'_, Id, Payload>> {
-        self.at().into_hits()
+    pub fn iter(&self) -> impl Iterator<Item = Point<'_, Id, Payload>> {
+        self.at().into_points()
+    }
+
+    /// Searches for every row of a matrix, and makes something of the hits of each.
+    pub(crate) fn search_rows<'v, R: Send>(
+        &'v self,
+        queries: MatRef<'_, f32>,
+        options: &SearchOptions,
+        made_of: impl Fn(Vec<Hit<'v, Id, Payload>>) -> R + Sync,
+    ) -> Result<Vec<R>, SearchError>
+    where
+        Id: Send + Sync,
+        Payload: Send + Sync,
+    {
+        let row = |row| Ok(queries.row(row).iter().copied().collect::<Vec<f32>>());
+        self.search_numbered(queries.nrows(), row, options, made_of)
+    }
+
+    /// The same for the rows of a sparse matrix.
+    pub(crate) fn search_sparse_rows<'v, I: SpIndex, R: Send>(
+        &'v self,
+        queries: CsMatViewI<'_, f32, I>,
+        options: &SearchOptions,
+        made_of: impl Fn(Vec<Hit<'v, Id, Payload>>) -> R + Sync,
+    ) -> Result<Vec<R>, SearchError>
+    where
+        Id: Send + Sync,
+        Payload: Send + Sync,
+    {
+        if !queries.is_csr() {
+            return self.search_sparse_rows(queries.to_csr().view(), options, made_of);
+        }
+        let row = |row| {
+            let row = queries.outer_view(row).expect("the matrix has so many rows");
+            sparse_from_sprs(row, self.store.spec().dimension)
+        };
+        self.search_numbered(queries.rows(), row, options, made_of)
+    }
+
+    /// The same for queries that are made from their numbers.
+    fn search_numbered<'v, Q, R: Send>(
+        &'v self,
+        count: usize,
+        query: impl Fn(usize) -> Result<Q, VectorError> + Sync,
+        options: &SearchOptions,
+        made_of: impl Fn(Vec<Hit<'v, Id, Payload>>) -> R + Sync,
+    ) -> Result<Vec<R>, SearchError>
+    where
+        Id: Send + Sync,
+        Payload: Send + Sync,
+        for<'q> Query<'q>: From<&'q Q>,
+    {
+        let numbers: Vec<usize> = (0..count).collect();
+        let groups = numbers.par_chunks(self.store.spec().queries_together(count));
+        let calls = groups.len();
+        let search_group = |numbers: &[usize]| -> Result<Vec<R>, SearchError> {
+            let queries: Vec<Q> = numbers.iter().map(|&number| query(number)).collect::<Result<_, _>>()?;
+            let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
+            Ok(self.at().search_many(&queries, options, calls)?.into_iter().map(&made_of).collect())
+        };
+        let found: Vec<_> = groups.map(search_group).collect::<Result<_, _>>()?;
+        Ok(found.into_iter().flatten().collect())
     }
 
     pub(crate) fn at(&self) -> At<'_, Id, Payload> {
@@ -134,14 +272,14 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
     }
 
     /// The point in a slot, if it is alive.
-    pub(crate) fn hit(&self, slot: u32, distance: f32) -> Option<Hit<'v, Id, Payload>> {
+    pub(crate) fn point(&self, slot: u32) -> Option<Point<'v, Id, Payload>> {
         let Entry { id, payload } = self.reader.entry(slot)?;
-        Some(Hit { distance, id, payload, reader: self.reader, slot })
+        Some(Point { id, payload, reader: self.reader, slot })
     }
 
     /// All live points, in no particular order.
-    pub(crate) fn into_hits(self) -> impl Iterator<Item = Hit<'v, Id, Payload>> {
-        self.reader.slots().filter_map(move |slot| self.hit(slot, 0.0))
+    pub(crate) fn into_points(self) -> impl Iterator<Item = Point<'v, Id, Payload>> {
+        self.reader.slots().filter_map(move |slot| self.point(slot))
     }
 
     fn search(
@@ -171,15 +309,16 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
     }
 
     fn hits(&self, nearest: TopK<(&'v Id, u32)>) -> Vec<Hit<'v, Id, Payload>> {
-        let nearest = nearest.into_sorted_vec().into_iter();
-        nearest.filter_map(|found| self.hit(found.item.1, found.distance)).collect()
+        let hit = |Neighbor { distance, id: (_, slot) }| {
+            let point = self.point(slot)?;
+            Some(Hit { distance, id: point.id, payload: point.payload, point })
+        };
+        nearest.into_sorted_vec().into_iter().filter_map(hit).collect()
     }
 }
 
 /// A point of a [`View`].
-pub struct Hit<'v, Id, Payload> {
-    /// Its distance to the query, smaller for nearer points; 0 where there was no query.
-    pub distance: f32,
+pub struct Point<'v, Id, Payload> {
     /// Its id.
     pub id: &'v Id,
     /// What was stored with it.
@@ -188,10 +327,28 @@ pub struct Hit<'v, Id, Payload> {
     slot: u32,
 }
 
+/// A point of a [`View`] that a search found.
+pub struct Hit<'v, Id, Payload> {
+    /// Its distance to the query, smaller for nearer points.
+    pub distance: f32,
+    /// Its id.
+    pub id: &'v Id,
+    /// What was stored with it.
+    pub payload: &'v Payload,
+    point: Point<'v, Id, Payload>,
+}
+
+impl<Id, Payload> Point<'_, Id, Payload> {
+    /// A copy of its vector.
+    pub fn vector(&self) -> StoredVector {
+        self.reader.vector(self.slot).expect("a point is alive as long as its view")
+    }
+}
+
 impl<Id, Payload> Hit<'_, Id, Payload> {
     /// A copy of its vector.
     pub fn vector(&self) -> StoredVector {
-        self.reader.vector(self.slot).expect("a hit is alive as long as its view")
+        self.point.vector()
     }
 }
 

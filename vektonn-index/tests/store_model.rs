@@ -6,8 +6,10 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
+use vektonn_index::faer::mat;
 use vektonn_index::{
     IndexSpec, IndexStore, Metric, Query, SearchOptions, SparseVector, StoreChange, StoredVector, VectorKind,
+    View,
 };
 
 const DIMENSION: usize = 5;
@@ -74,7 +76,11 @@ fn naive_distance(metric: Metric, a: &[f64], b: &[f64]) -> f64 {
 }
 
 fn store<Id: Ord + Hash>(kind: VectorKind, metric: Metric) -> IndexStore<Id, u32> {
-    IndexStore::new(IndexSpec { kind, metric, dimension: DIMENSION, hnsw: None, approximate: false }).unwrap()
+    IndexStore::new(match kind {
+        VectorKind::Dense => IndexSpec::flat(metric, DIMENSION),
+        VectorKind::Sparse => IndexSpec::inverted(metric, DIMENSION),
+    })
+    .unwrap()
 }
 
 /// Applies the steps to a store and to the model, and compares every search.
@@ -102,7 +108,7 @@ fn agree(kind: VectorKind, metric: Metric, steps: Vec<Step>) -> Result<(), TestC
                 store.apply(changes.collect::<Vec<_>>()).unwrap();
                 prop_assert_eq!(store.len(), model.len());
                 for id in 0..40 {
-                    let found = store.get(&id, |hit| (hit.vector(), *hit.payload));
+                    let found = store.get(&id, |point| (point.vector(), *point.payload));
                     prop_assert_eq!(found.as_ref(), model.get(&id));
                 }
             }
@@ -113,7 +119,7 @@ fn agree(kind: VectorKind, metric: Metric, steps: Vec<Step>) -> Result<(), TestC
         }
     }
     let view = store.view();
-    let mut all: Vec<_> = view.iter().map(|hit| (*hit.id, (hit.vector(), *hit.payload))).collect();
+    let mut all: Vec<_> = view.iter().map(|point| (*point.id, (point.vector(), *point.payload))).collect();
     all.sort_by_key(|(id, _)| *id);
     prop_assert_eq!(all, model.into_iter().collect::<Vec<_>>());
     Ok(())
@@ -149,7 +155,10 @@ fn compare(
 
     // No closer point was left out: with all points asked for, the first k are the same ones.
     let all = view
-        .search(Query::from(&stored_from(&query, store.spec().kind)), &SearchOptions::new(usize::MAX))
+        .search(
+            Query::from(&stored_from(&query, store.spec().kind.vector_kind())),
+            &SearchOptions::new(usize::MAX),
+        )
         .unwrap();
     let first: Vec<_> = all.iter().take(k).map(|hit| (hit.distance, *hit.id)).collect();
     prop_assert_eq!(first, order);
@@ -180,6 +189,31 @@ models! {
     sparse_jaccard_agrees_with_a_naive_scan: Sparse, JaccardBinary;
 }
 
+/// One point is replaced, one deleted, one added, and one left alone.
+#[test]
+fn a_view_answers_of_its_own_moment() {
+    let store = IndexStore::dense(Metric::L2, 1).unwrap();
+    let point = |id: u8, payload| StoreChange::upsert(id, [f32::from(id)].try_into().unwrap(), payload);
+    let before = store.view();
+    store.apply([point(1, "old"), point(2, "gone"), point(3, "same")]).unwrap();
+    let view = store.view();
+    store.apply([point(1, "new"), StoreChange::delete(2), point(4, "late")]).unwrap();
+    let payloads = |view: &View<'_, u8, &'static str>| {
+        let of = |id| view.get(&id).map(|point| *point.payload);
+        ([1, 2, 3, 4].map(of), view.len(), view.is_empty())
+    };
+    assert_eq!(payloads(&before), ([None; 4], 0, true));
+    assert_eq!(payloads(&view), ([Some("old"), Some("gone"), Some("same"), None], 3, false));
+    assert_eq!(payloads(&store.view()), ([Some("new"), None, Some("same"), Some("late")], 3, false));
+
+    let queries = mat![[1.0_f32], [2.0]];
+    let found = view.search_batch(queries.as_ref(), &SearchOptions::new(1)).unwrap();
+    let found: Vec<_> = found.iter().map(|hits| (*hits[0].id, *hits[0].payload)).collect();
+    assert_eq!(found, [(1, "old"), (2, "gone")]);
+    let found = store.search_batch(queries.as_ref(), &SearchOptions::new(1)).unwrap();
+    assert_eq!(found.iter().map(|hits| hits[0].id).collect::<Vec<_>>(), [1, 1]);
+}
+
 /// Inner products of such vectors leave the range of f32, their cosines do not.
 #[test]
 fn cosine_of_very_long_and_very_short_vectors() {
@@ -189,7 +223,7 @@ fn cosine_of_very_long_and_very_short_vectors() {
         store.apply([point(1, 1.0), point(2, -1.0)]).unwrap();
         let found = store.search(&[2.0 * scale, 0.0], &SearchOptions::new(2)).unwrap();
         let expected = 1.0 - 0.5_f32.sqrt();
-        assert_eq!(found.iter().map(|it| it.item).collect::<Vec<_>>(), [1, 2], "at {scale}");
+        assert_eq!(found.iter().map(|it| it.id).collect::<Vec<_>>(), [1, 2], "at {scale}");
         assert!(found.iter().all(|it| (it.distance - expected).abs() < 0.05), "at {scale}: {found:?}");
     }
 }

@@ -172,7 +172,7 @@ impl Run<'_> {
             let started = Instant::now();
             let found = store.search(query, &options)?;
             seconds.push(started.elapsed().as_secs_f64());
-            let found = found.into_iter().map(|neighbor| neighbor.item as i32);
+            let found = found.into_iter().map(|neighbor| neighbor.id as i32);
             answers.extend(found.chain(std::iter::repeat(-1)).take(K));
         }
         let queries_per_s = seconds.len() as f64 / seconds.iter().sum::<f64>();

@@ -126,7 +126,7 @@ fn search(index: &FlatIndex<u32>, timeline: &Timeline, queries: &[Vec<f32>], k: 
     let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
     index.search_many_into(reader, &queries, &SearchOptions::new(k), Part::WHOLE, &mut collectors).unwrap();
     drop(collectors);
-    let bits = |found: crate::Neighbor<u32>| (found.distance.to_bits(), found.item);
+    let bits = |found: crate::Neighbor<u32>| (found.distance.to_bits(), found.id);
     nearest.into_iter().map(|nearest| nearest.into_sorted_vec().into_iter().map(bits).collect()).collect()
 }
 

@@ -77,7 +77,7 @@ impl Subject {
         let reader = self.index.rows().slots().reader(&pin);
         let mut nearest = TopK::new(k);
         search(reader, &mut |distance, slot| nearest.offer(distance, *reader.entry(slot).unwrap()));
-        nearest.into_sorted_vec().into_iter().map(|found| (found.distance.to_bits(), found.item)).collect()
+        nearest.into_sorted_vec().into_iter().map(|found| (found.distance.to_bits(), found.id)).collect()
     }
 
     fn search(&self, query: &[f32], options: &SearchOptions) -> Found {

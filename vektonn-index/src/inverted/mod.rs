@@ -88,9 +88,7 @@ impl<T> InvertedIndex<T> {
         let bytes = row.bytes() as u64;
         let slot = self.slots.insert(batch, entry, std::iter::once(row))?;
         self.row_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.has_windows() {
-            self.windows.inserted(batch, &self.slots, slot);
-        }
+        self.windows.inserted(batch, &self.slots, slot);
         Ok(slot)
     }
 
@@ -100,14 +98,7 @@ impl<T> InvertedIndex<T> {
             self.row_bytes.fetch_sub(row.bytes() as u64, Ordering::Relaxed);
         }
         self.slots.remove(batch, slot);
-        if self.has_windows() {
-            self.windows.removed(batch, &self.slots, slot);
-        }
-    }
-
-    /// L2 needs every dimension of every row, so posting lists do not help.
-    fn has_windows(&self) -> bool {
-        self.metric != Metric::L2
+        self.windows.removed(batch, &self.slots, slot);
     }
 
     pub(crate) fn bytes(&self) -> usize {
@@ -129,8 +120,7 @@ impl<T> InvertedIndex<T> {
             return Ok(());
         }
         // The zero vector is equally far from everything: there is nothing to exclude.
-        if !self.has_windows()
-            || !(1..=plan::TERMS_MAX).contains(&query.len())
+        if !(1..=plan::TERMS_MAX).contains(&query.len())
             || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > reader.end() as usize
         {
             return self.search_rows(reader, &query, options, collector);

@@ -27,9 +27,6 @@ pub(crate) struct SparseQuery<'q> {
 enum Lookup {
     Array(Array),
     Table(Table),
-    /// For L2, which needs the dimensions that only the query has, too. With the norms in their place, two long vectors
-    /// that differ little would have a distance made of rounding errors.
-    None,
 }
 
 thread_local! {
@@ -54,7 +51,6 @@ impl<'q> SparseQuery<'q> {
     /// Prepares a query.
     pub(crate) fn new(metric: Metric, vector: &'q SparseVector) -> Self {
         let lookup = match vector.indices().last() {
-            _ if metric == Metric::L2 => Lookup::None,
             Some(&last) if last > ARRAY_INDEX_MAX => Lookup::Table(Table::new(vector)),
             _ => Lookup::Array(Array::new(vector)),
         };
@@ -85,7 +81,6 @@ impl<'q> SparseQuery<'q> {
     /// The final distance of the query to a row.
     pub(crate) fn distance(&self, row: &SparseRow) -> f32 {
         match &self.lookup {
-            Lookup::None => distance::l2_distance(squared_l2(self.vector, row) as f32),
             Lookup::Array(array) => self
                 .distance_by(row, |index| array.coordinates.get(index as usize).copied().unwrap_or_default()),
             Lookup::Table(table) => self.distance_by(row, |index| table.get(index)),
@@ -100,7 +95,7 @@ impl<'q> SparseQuery<'q> {
                 let (dot, norm) = dot_and_norm(row, coordinate_at);
                 distance::cosine_distance(dot, self.norm * norm)
             }
-            Metric::L2 => unreachable!("L2 goes through both lists"),
+            Metric::L2 => unreachable!("IndexSpec::check refuses L2 for sparse vectors"),
             Metric::JaccardBinary => {
                 let (mut common, mut size) = (0, 0);
                 for (index, value) in row.coordinates() {
@@ -124,21 +119,6 @@ fn dot_and_norm(row: &SparseRow, coordinate_at: impl Fn(u32) -> f32) -> (f64, f6
         squares += value * value;
     }
     (sum, squares.sqrt())
-}
-
-/// The squared Euclidean distance, summed by ascending index.
-fn squared_l2(a: &SparseVector, b: &SparseRow) -> f64 {
-    let mut rest = b.coordinates().peekable();
-    let square = |x: f64| x * x;
-    let mut sum = 0.0;
-    for (&index, &value) in a.indices().iter().zip(a.values()) {
-        while let Some((_, only_b)) = rest.next_if(|(other, _)| *other < index) {
-            sum += square(f64::from(only_b));
-        }
-        let other = rest.next_if(|(other, _)| *other == index).map_or(0.0, |(_, other)| f64::from(other));
-        sum += square(f64::from(value) - other);
-    }
-    rest.fold(sum, |sum, (_, only_b)| sum + square(f64::from(only_b)))
 }
 
 impl Array {

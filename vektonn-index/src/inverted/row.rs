@@ -18,7 +18,6 @@ pub(crate) struct SparseRow {
 const WIDE: u16 = u16::MAX;
 
 /// The coordinates of a row, by ascending index.
-#[derive(Clone)]
 pub(super) struct Coordinates<'r> {
     values: std::slice::Iter<'r, [u16; 2]>,
     gaps: std::slice::Iter<'r, u16>,

@@ -48,13 +48,13 @@ impl Snapshot<'_> {
     pub fn digest(&self) -> Digest {
         let mut digest = Digest::default();
         for split in self.splits.values() {
-            split.store().at(&self.pin).into_hits().for_each(|hit| {
+            split.store().at(&self.pin).into_points().for_each(|point| {
                 let mut hash = Xxh3::new();
-                for part in [hit.id, split.key(), hit.payload.bytes()] {
+                for part in [point.id, split.key(), point.payload.bytes()] {
                     hash.write_u64(part.len() as u64);
                     hash.update(part);
                 }
-                update(&mut hash, &hit.vector());
+                update(&mut hash, &point.vector());
                 digest.points += 1;
                 digest.sum = digest.sum.wrapping_add(hash.digest128());
             });

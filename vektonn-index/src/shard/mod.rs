@@ -23,7 +23,7 @@ pub use attributes::MissingAttribute;
 pub use digest::{Digest, Snapshot};
 use splits::{SplitChange, Splits};
 
-use crate::distance::InstructionSet;
+use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::{IndexSpec, SpecError};
 use crate::index_store::StoreChange;
 use crate::store::slots::IndexFull;
@@ -159,17 +159,17 @@ impl Shard {
         let rules = meta.shards().get(shard_id).ok_or_else(unknown)?.clone();
         let algorithm = meta.algorithm();
         let spec = IndexSpec {
-            kind: algorithm.vector_kind(),
             metric: algorithm.metric(),
             dimension: meta.data_source().dimension(),
-            hnsw: algorithm.hnsw(),
-            approximate: algorithm.is_approximate() && algorithm.hnsw().is_none(),
+            kind: algorithm.kind(),
         };
-        let kernels =
-            spec.kernels().map_err(|source| ShardError::Spec { index: meta.id().to_string(), source })?;
+        let refused = |source| ShardError::Spec { index: meta.id().to_string(), source };
+        spec.check().map_err(refused)?;
+        let instruction_set = InstructionSet::detect().map_err(|error| refused(error.into()))?;
         let layout = AttributeLayout::of(&meta);
         let timeline = Arc::new(Timeline::new());
-        let splits = Splits::new(spec, kernels, Arc::clone(&timeline), directory.into());
+        let splits =
+            Splits::new(spec, DenseKernels::new(instruction_set), Arc::clone(&timeline), directory.into());
         Ok(Self { shard_id: shard_id.to_owned(), rules, spec, layout, timeline, splits, meta })
     }
 
@@ -220,7 +220,7 @@ impl Shard {
     /// the batch whole or not at all. Changes that belong to other shards, or that are not valid, are skipped.
     ///
     /// # Errors
-    /// [`IndexFull`]; a part of the batch may have been applied then.
+    /// [`IndexFull`]; nothing has changed then.
     pub fn apply(&self, changes: Vec<Change>) -> Result<ApplyReport, IndexFull> {
         let prepared: Vec<_> = if changes.len() < PARALLEL_CHANGES_MIN {
             changes.into_iter().map(|change| self.prepare(change)).collect()
@@ -265,14 +265,14 @@ impl Shard {
     /// The rest of [`apply`](Self::apply): applies a batch of changes that this shard has prepared, in their order.
     ///
     /// # Errors
-    /// [`IndexFull`]; a part of the batch may have been applied then.
+    /// [`IndexFull`]; nothing has changed then.
     pub fn apply_prepared(&self, changes: Vec<PreparedChange>) -> Result<(), IndexFull> {
         self.splits.apply(&self.timeline.write(), changes)
     }
 
     fn narrow(&self, vector: &Vector) -> Result<StoredVector, VectorError> {
         let dimension = self.spec.dimension;
-        match self.spec.kind {
+        match self.spec.kind.vector_kind() {
             VectorKind::Dense => vector.to_dense(dimension).map(StoredVector::Dense),
             VectorKind::Sparse => vector.to_sparse(dimension).map(StoredVector::Sparse),
         }

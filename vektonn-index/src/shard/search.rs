@@ -97,11 +97,11 @@ impl Shard {
             search(i, calls, &mut nearest)?;
         }
         let found = |found: crate::Neighbor<Candidate<'_>>| {
-            let (i, slot) = found.item.place;
-            let hit = views[i].hit(slot, found.distance)?;
+            let (i, slot) = found.id.place;
+            let point = views[i].point(slot)?;
             Some(FoundDataPoint {
-                vector: retrieve_vectors.then(|| hit.vector()),
-                attributes: self.layout.decode(hit.id, splits[i].key(), hit.payload),
+                vector: retrieve_vectors.then(|| point.vector()),
+                attributes: self.layout.decode(point.id, splits[i].key(), point.payload),
                 distance: self.as_users_see_it(found.distance),
             })
         };
@@ -135,8 +135,8 @@ fn search_together<'v>(
         let mut all = nearest.lock().to_vec();
         search(i, calls * (splits - 1), &mut all)?;
         for (nearest, all) in nearest.lock().iter_mut().zip(all) {
-            let found = all.into_sorted_vec().into_iter().filter(|found| found.item.place.0 == i);
-            found.for_each(|found| nearest.offer(found.distance, found.item));
+            let found = all.into_sorted_vec().into_iter().filter(|found| found.id.place.0 == i);
+            found.for_each(|found| nearest.offer(found.distance, found.id));
         }
         Ok(())
     })

@@ -50,7 +50,7 @@ impl Split {
     /// Bytes in use, those of ids and payloads included.
     pub(super) fn bytes(&self) -> usize {
         let entries: usize =
-            self.store.view().iter().map(|hit| hit.id.len() + hit.payload.bytes().len()).sum();
+            self.store.view().iter().map(|point| point.id.len() + point.payload.bytes().len()).sum();
         self.store.bytes() + entries
     }
 }
@@ -91,21 +91,24 @@ impl Splits {
     }
 
     /// Applies changes in their order, each to its split.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; nothing has changed then.
     pub(super) fn apply(&self, batch: &Batch<'_>, changes: Vec<PreparedChange>) -> Result<(), IndexFull> {
         let mut by_split: BTreeMap<_, Vec<SplitChange>> = BTreeMap::new();
         for PreparedChange { split, change } in changes {
             by_split.entry(split).or_default().push(change);
         }
         // A deletion makes no split: where there is none, there is nothing to delete.
-        let is_upsert = |change: &SplitChange| matches!(change, StoreChange::Upsert { .. });
-        self.add_missing(
-            by_split.iter().filter(|(_, changes)| changes.iter().any(is_upsert)).map(|(key, _)| key),
-        );
+        let grows = |changes: &[SplitChange]| changes.iter().any(StoreChange::is_upsert);
+        self.add_missing(by_split.iter().filter(|(_, changes)| grows(changes)).map(|(key, _)| key));
         let table = self.table.load();
-        by_split.into_iter().try_for_each(|(key, changes)| match table.get(&key) {
-            Some(split) => split.store.apply_in(batch, changes),
-            None => Ok(()),
-        })
+        let split = |(key, changes)| Some((table.get(&key)?, changes));
+        let by_split: Vec<(_, Vec<SplitChange>)> = by_split.into_iter().filter_map(split).collect();
+        // In all of them before the first change.
+        by_split.iter().try_for_each(|(split, changes)| split.store.reserve(batch, changes))?;
+        by_split.into_iter().for_each(|(split, changes)| split.store.apply_reserved(batch, changes));
+        Ok(())
     }
 
     fn add_missing<'k>(&self, keys: impl Iterator<Item = &'k Box<[u8]>>) {

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::chunks::{BLOCK, Chunks};
 use super::slot_cell::SlotCell;
@@ -129,10 +129,26 @@ impl<T, R> Slots<T, R> {
         if self.directory.is_some() { self.width * size_of::<R>() } else { 0 }
     }
 
+    /// Makes room for so many new points in this batch: to insert them is no error then, whatever is removed meanwhile.
+    ///
+    /// # Errors
+    /// [`IndexFull`]; no point has changed then.
+    pub(crate) fn reserve(&self, batch: &Batch<'_>, points: usize) -> Result<(), IndexFull> {
+        assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
+        let vacant = self.vacate(batch).free.len();
+        let Some(new) = points.checked_sub(vacant + 1) else { return Ok(()) };
+        let first = self.end.load(Ordering::Relaxed);
+        let last = first.checked_add(new as u64).and_then(|last| u32::try_from(last).ok());
+        let last = last.filter(|&last| last < u32::MAX).ok_or(IndexFull::Slots)?;
+        // No chunk is smaller than a block.
+        let mut slots = (first as u32..last).step_by(BLOCK).chain([last]);
+        slots.try_for_each(|slot| self.reserve_slot(slot))
+    }
+
     /// Puts a new point into a vacant slot. It becomes visible when the batch is published.
     ///
     /// # Errors
-    /// [`IndexFull`]; nothing has changed then.
+    /// [`IndexFull`], unless there was made room for it; nothing has changed then.
     pub(crate) fn insert(
         &self,
         batch: &Batch<'_>,
@@ -176,7 +192,8 @@ impl<T, R> Slots<T, R> {
         self.vacancies.lock().dying.push_back((batch.epoch(), slot));
     }
 
-    fn vacant_slot(&self, batch: &Batch<'_>) -> Result<u32, IndexFull> {
+    /// Empties the slots that nobody can see any more.
+    fn vacate(&self, batch: &Batch<'_>) -> MutexGuard<'_, Vacancies> {
         let mut vacancies = self.vacancies.lock();
         while let Some(&(epoch, slot)) = vacancies.dying.front()
             && batch.is_free(epoch)
@@ -185,16 +202,24 @@ impl<T, R> Slots<T, R> {
             vacancies.free.push(slot);
             self.drop_contents(slot);
         }
-        if let Some(slot) = vacancies.free.pop() {
+        vacancies
+    }
+
+    fn vacant_slot(&self, batch: &Batch<'_>) -> Result<u32, IndexFull> {
+        if let Some(slot) = self.vacate(batch).free.pop() {
             return Ok(slot);
         }
         let end = self.end.load(Ordering::Relaxed);
         let slot = u32::try_from(end).ok().filter(|&slot| slot < u32::MAX).ok_or(IndexFull::Slots)?;
-        self.lifetimes.reserve(slot, |n| (0..n).map(|_| Lifetime::never()).collect());
-        self.entries.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
-        self.reserve_row(slot)?;
+        self.reserve_slot(slot)?;
         self.end.store(end + 1, Ordering::Release);
         Ok(slot)
+    }
+
+    fn reserve_slot(&self, slot: u32) -> Result<(), IndexFull> {
+        self.lifetimes.reserve(slot, |n| (0..n).map(|_| Lifetime::never()).collect());
+        self.entries.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
+        self.reserve_row(slot)
     }
 
     #[cfg(not(loom))]
@@ -455,6 +480,27 @@ mod tests {
             reader.slots().map(|slot| reader.entry(slot).unwrap().as_str()).collect::<Vec<_>>(),
             ["99"]
         );
+    }
+
+    #[test]
+    fn where_room_was_made_inserting_is_no_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let in_files = Some(directory.path().into());
+        let slots = Slots::<u32, f32>::with_rows_in(Arc::new(Timeline::new()), 1, in_files);
+        slots.reserve(&slots.timeline().write(), 64).unwrap();
+        drop(directory);
+        let batch = slots.timeline().write();
+        let insert = |i: u32| slots.insert(&batch, i, [0.0].into_iter());
+        let first: Vec<u32> = (0..64).map(|i| insert(i).unwrap()).collect();
+        let full = Err(IndexFull::Files(io::ErrorKind::NotFound));
+        assert_eq!((insert(64).map(|_| ()), slots.reserve(&batch, 1)), (full, full));
+        first.iter().for_each(|&slot| slots.remove(&batch, slot));
+        drop(batch);
+        drop(slots.timeline().write());
+        let batch = slots.timeline().write();
+        assert_eq!((slots.reserve(&batch, 64), slots.reserve(&batch, 65)), (Ok(()), full));
+        assert_eq!(slots.reserve(&batch, u32::MAX as usize + 64), Err(IndexFull::Slots));
+        (0..64).for_each(|i| assert!(slots.insert(&batch, i, [0.0].into_iter()).unwrap() < 64));
     }
 
     #[test]
