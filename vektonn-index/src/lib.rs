@@ -38,6 +38,7 @@ mod inverted;
 mod neighbor;
 mod options;
 mod part;
+mod prefetch;
 mod query;
 pub mod shard;
 mod store;

@@ -8,9 +8,9 @@ use super::ranges::Ranges;
 use super::{DenseQuery, FlatIndex};
 use crate::collector::Collector;
 use crate::distance::int8::{GROUP, Line, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
-use crate::distance::row_codes::prefetch;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
+use crate::prefetch::prefetch;
 use crate::store::slots::Reader;
 
 /// Bytes of codes that several queries scan before the next ones come: they should still be in the second-level cache.
