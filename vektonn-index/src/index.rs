@@ -4,9 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use vektonn_core::{HnswParams, Metric, StoredVector, VectorError, VectorKind};
+use vektonn_core::{HnswParams, MemoryMode, Metric, StoredVector, VectorError, VectorKind};
 
 use crate::collector::Collector;
+use crate::dense_rows::DenseRows;
 use crate::distance::{DenseKernels, InstructionSet, InstructionSetError};
 use crate::flat::FlatIndex;
 use crate::hnsw::HnswIndex;
@@ -14,7 +15,7 @@ use crate::inverted::InvertedIndex;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
 use crate::query::Query;
-use crate::store::slots::{IndexFull, Reader};
+use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Pin, Timeline};
 
 /// What an index compares, and how.
@@ -130,17 +131,16 @@ impl<T> VectorIndex<T> {
         directory: &Arc<Path>,
     ) -> Self {
         match spec.kind {
-            VectorKind::Dense => match spec.hnsw {
-                None => Self::Flat(FlatIndex::new(spec.metric, spec.dimension, kernels, timeline)),
-                Some(params) => Self::Hnsw(HnswIndex::new(
-                    spec.metric,
-                    spec.dimension,
-                    params,
-                    kernels,
-                    timeline,
-                    directory,
-                )),
-            },
+            VectorKind::Dense => {
+                let is_compact = |params: HnswParams| params.memory == MemoryMode::Compact;
+                let directory = spec.hnsw.is_some_and(is_compact).then(|| Arc::clone(directory));
+                let slots = Slots::with_rows_in(timeline, spec.dimension, directory);
+                let rows = DenseRows::new(spec.metric, spec.dimension, kernels, slots);
+                match spec.hnsw {
+                    None => Self::Flat(FlatIndex::new(rows)),
+                    Some(params) => Self::Hnsw(HnswIndex::new(rows, params)),
+                }
+            }
             VectorKind::Sparse => {
                 let instruction_set = kernels.instruction_set();
                 Self::Inverted(InvertedIndex::new(spec.metric, spec.approximate, instruction_set, timeline))
@@ -183,7 +183,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn reader<'p>(&'p self, pin: &'p Pin<'p>) -> IndexReader<'p, T> {
         match self {
             Self::Flat(index) => IndexReader::Flat(index, index.slots().reader(pin)),
-            Self::Hnsw(index) => IndexReader::Hnsw(index, index.rows().slots().reader(pin)),
+            Self::Hnsw(index) => IndexReader::Hnsw(index, index.slots().reader(pin)),
             Self::Inverted(index) => IndexReader::Inverted(index, index.slots().reader(pin)),
         }
     }
@@ -192,7 +192,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn writer_view<'p>(&'p self, batch: &'p Batch<'_>) -> IndexReader<'p, T> {
         match self {
             Self::Flat(index) => IndexReader::Flat(index, index.slots().writer_view(batch)),
-            Self::Hnsw(index) => IndexReader::Hnsw(index, index.rows().slots().writer_view(batch)),
+            Self::Hnsw(index) => IndexReader::Hnsw(index, index.slots().writer_view(batch)),
             Self::Inverted(index) => IndexReader::Inverted(index, index.slots().writer_view(batch)),
         }
     }
@@ -210,7 +210,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn mapped_bytes(&self) -> usize {
         match self {
             Self::Hnsw(index) => {
-                let slots = index.rows().slots();
+                let slots = index.slots();
                 slots.capacity() * slots.mapped_bytes_per_slot()
             }
             Self::Flat(_) | Self::Inverted(_) => 0,

@@ -29,6 +29,7 @@ pub mod bench;
 mod collector;
 #[cfg(all(test, not(loom)))]
 mod conformance;
+mod dense_rows;
 mod distance;
 mod flat;
 mod hnsw;
