@@ -85,6 +85,8 @@ struct Search<'s, T, F> {
     collector: &'s mut Collector<F>,
     /// The query coded for ranges that were met, the newest of them last.
     coded: Vec<Coded>,
+    /// Rows that were marked and are on their way from memory: none between chunks, but room for them.
+    pending: Vec<Pending<'s>>,
     /// Whether it has looked for rows that may be near, so that there is a bound.
     seeded: bool,
     /// For so many chunks codes are not looked at.
@@ -100,7 +102,8 @@ impl<'s, T, F: FnMut(f32, u32) -> f32> Search<'s, T, F> {
         query: &'s DenseQuery<'s>,
         collector: &'s mut Collector<F>,
     ) -> Self {
-        Self { index, reader, query, collector, coded: Vec::new(), seeded: false, skip: 0, skip_high: 0 }
+        let (coded, pending) = (Vec::new(), Vec::with_capacity(PENDING_MAX));
+        Self { index, reader, query, collector, coded, pending, seeded: false, skip: 0, skip_high: 0 }
     }
 
     /// Compares all rows of a chunk themselves.
@@ -118,9 +121,8 @@ impl<'s, T, F: FnMut(f32, u32) -> f32> Search<'s, T, F> {
         scanner: &mut Scanner,
     ) -> ChunkSearch<'c, 's, T, F> {
         let coded = self.coded_for(&codes.ranges);
-        let (seeds, pending) = (Vec::new(), Vec::new());
-        let mut search =
-            ChunkSearch { search: self, codes, first, coded, seeds, pending, compared: 0, whole: 0 };
+        let seeds = Vec::new();
+        let mut search = ChunkSearch { search: self, codes, first, coded, seeds, compared: 0, whole: 0 };
         search.follow_bound();
         uncoded.iter().for_each(|&slot| search.compare_soon(slot, None));
         search.catch_up();
@@ -162,7 +164,6 @@ struct ChunkSearch<'c, 's, T, F> {
     coded: usize,
     /// Slots that were compared already, sorted.
     seeds: Vec<u32>,
-    pending: Vec<Pending<'s>>,
     /// Rows that were compared themselves.
     compared: usize,
     /// Groups whose lower halves were read for this query alone.
@@ -246,8 +247,8 @@ impl<T, F: FnMut(f32, u32) -> f32> ChunkSearch<'_, '_, T, F> {
     fn compare_soon(&mut self, slot: u32, score: Option<f32>) {
         if let Some(row) = self.search.reader.row(slot) {
             prefetch(&row[..row.len().min(FETCHED_MAX)]);
-            self.pending.push(Pending { slot, row, score });
-            if self.pending.len() == PENDING_MAX {
+            self.search.pending.push(Pending { slot, row, score });
+            if self.search.pending.len() == PENDING_MAX {
                 self.catch_up();
             }
         }
@@ -255,8 +256,8 @@ impl<T, F: FnMut(f32, u32) -> f32> ChunkSearch<'_, '_, T, F> {
 
     /// Compares the rows that were waited for.
     fn catch_up(&mut self) {
-        for i in 0..self.pending.len() {
-            let Pending { slot, row, score } = self.pending[i];
+        for i in 0..self.search.pending.len() {
+            let Pending { slot, row, score } = self.search.pending[i];
             if score.is_some_and(|score| score < self.coded().limit.at_least) {
                 continue;
             }
@@ -265,7 +266,7 @@ impl<T, F: FnMut(f32, u32) -> f32> ChunkSearch<'_, '_, T, F> {
             collector.offer(index.rows.distance(query, row, slot), slot);
             self.follow_bound();
         }
-        self.pending.clear();
+        self.search.pending.clear();
     }
 
     /// Brings the limit in step with the collector's bound.
