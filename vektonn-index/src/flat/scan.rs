@@ -227,11 +227,9 @@ impl<T, F: FnMut(f32, u32) -> f32> ChunkSearch<'_, '_, T, F> {
         }
         // A score that was made for some bound is, if anything, too large for a smaller one. An estimate is not.
         let no_estimate = self.coded().bound < f32::INFINITY;
-        for ((group, &marks), scores) in groups.zip(marks).zip(&found.scores) {
-            if marks == 0 {
-                continue;
-            }
-            let mut marks = marks & self.codes.coded(group);
+        for i in (0..groups.len()).filter(|&i| marks[i] != 0) {
+            let (group, scores) = (groups.start + i, &found.scores[i]);
+            let mut marks = marks[i] & self.codes.coded(group);
             while marks != 0 {
                 let row = marks.trailing_zeros() as usize;
                 marks &= marks - 1;
