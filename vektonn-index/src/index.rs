@@ -4,9 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use vektonn_core::{HnswParams, HnswParamsError, IndexKind, Metric, StoredVector, VectorError, VectorKind};
+use vektonn_core::{
+    HnswParams, HnswParamsError, IndexKind, MemoryMode, Metric, StoredVector, VectorError, VectorKind,
+};
 
 use crate::collector::Collector;
+use crate::dense_rows::DenseRows;
 use crate::distance::{DenseKernels, InstructionSetError};
 use crate::flat::FlatIndex;
 use crate::hnsw::HnswIndex;
@@ -14,7 +17,7 @@ use crate::inverted::InvertedIndex;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
 use crate::query::Query;
-use crate::store::slots::{IndexFull, Reader};
+use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Pin, Timeline};
 
 /// What an index compares, and how. More will come, so it is made by a function for each kind.
@@ -160,10 +163,15 @@ impl<T> VectorIndex<T> {
         directory: &Arc<Path>,
     ) -> Self {
         let IndexSpec { metric, dimension, kind } = spec;
+        let rows = |timeline, directory: Option<&Arc<Path>>| {
+            let slots = Slots::with_rows_in(timeline, dimension, directory.cloned());
+            DenseRows::new(metric, dimension, kernels, slots)
+        };
         match kind {
-            IndexKind::Flat => Self::Flat(FlatIndex::new(metric, dimension, kernels, timeline)),
+            IndexKind::Flat => Self::Flat(FlatIndex::new(rows(timeline, None))),
             IndexKind::Hnsw(params) => {
-                Self::Hnsw(HnswIndex::new(metric, dimension, params, kernels, timeline, directory))
+                let directory = (params.memory == MemoryMode::Compact).then_some(directory);
+                Self::Hnsw(HnswIndex::new(rows(timeline, directory), params))
             }
             IndexKind::Inverted { approximate } => {
                 Self::Inverted(InvertedIndex::new(metric, approximate, kernels.instruction_set(), timeline))
@@ -178,7 +186,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn reserve(&self, batch: &Batch<'_>, points: usize) -> Result<(), IndexFull> {
         match self {
             Self::Flat(index) => index.slots().reserve(batch, points),
-            Self::Hnsw(index) => index.rows().slots().reserve(batch, points),
+            Self::Hnsw(index) => index.slots().reserve(batch, points),
             Self::Inverted(index) => index.slots().reserve(batch, points),
         }
     }
@@ -219,7 +227,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn reader<'p>(&'p self, pin: &'p Pin<'p>) -> IndexReader<'p, T> {
         match self {
             Self::Flat(index) => IndexReader::Flat(index, index.slots().reader(pin)),
-            Self::Hnsw(index) => IndexReader::Hnsw(index, index.rows().slots().reader(pin)),
+            Self::Hnsw(index) => IndexReader::Hnsw(index, index.slots().reader(pin)),
             Self::Inverted(index) => IndexReader::Inverted(index, index.slots().reader(pin)),
         }
     }
@@ -228,7 +236,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn writer_view<'p>(&'p self, batch: &'p Batch<'_>) -> IndexReader<'p, T> {
         match self {
             Self::Flat(index) => IndexReader::Flat(index, index.slots().writer_view(batch)),
-            Self::Hnsw(index) => IndexReader::Hnsw(index, index.rows().slots().writer_view(batch)),
+            Self::Hnsw(index) => IndexReader::Hnsw(index, index.slots().writer_view(batch)),
             Self::Inverted(index) => IndexReader::Inverted(index, index.slots().writer_view(batch)),
         }
     }
@@ -246,7 +254,7 @@ impl<T> VectorIndex<T> {
     pub(crate) fn mapped_bytes(&self) -> usize {
         match self {
             Self::Hnsw(index) => {
-                let slots = index.rows().slots();
+                let slots = index.slots();
                 slots.capacity() * slots.mapped_bytes_per_slot()
             }
             Self::Flat(_) | Self::Inverted(_) => 0,

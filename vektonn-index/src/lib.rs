@@ -29,6 +29,7 @@ pub mod bench;
 mod collector;
 #[cfg(all(test, not(loom)))]
 mod conformance;
+mod dense_rows;
 mod distance;
 mod flat;
 mod hnsw;
@@ -38,6 +39,7 @@ mod inverted;
 mod neighbor;
 mod options;
 mod part;
+mod prefetch;
 mod query;
 pub mod shard;
 mod store;

@@ -69,9 +69,13 @@ impl InstructionSet {
             Self::Scalar => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => has_avx2(),
-            // The AVX-512 kernels end in a 256-bit step that needs AVX2.
+            // What is compiled for AVX-512F may use AVX2, FMA and F16C: the compiler takes them for a part of it.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => has_avx2() && std::is_x86_feature_detected!("avx512f"),
+            Self::Avx512 => {
+                has_avx2()
+                    && std::is_x86_feature_detected!("f16c")
+                    && std::is_x86_feature_detected!("avx512f")
+            }
             #[cfg(target_arch = "aarch64")]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(target_arch = "aarch64")]

@@ -3,6 +3,8 @@
 use vektonn_core::Metric;
 
 use super::ranges::{Coded, Ranges};
+use crate::dense_rows::{DenseQuery, factor};
+use crate::distance;
 use crate::distance::int8::{Probe, QueryCode, WINDOW, low_max};
 
 /// The finest step of a query's codes, relative to the scale of the rows.
@@ -34,11 +36,6 @@ impl Space {
 
     pub(super) fn is_unit(self) -> bool {
         matches!(self, Self::Euclidean { unit: true })
-    }
-
-    /// What a vector of this norm is multiplied with before it is coded.
-    pub(super) fn factor(self, norm: f64) -> f64 {
-        if self.is_unit() && norm > 0.0 { 1.0 / norm } else { 1.0 }
     }
 
     /// The two terms of a row's score, or nothing if it is too far from its codes for them to be of use.
@@ -82,7 +79,7 @@ pub(super) struct CodedQuery {
     scale: f64,
     /// The norm of what coding lost, in the units of `step`.
     error: f64,
-    /// Of the query; its inner product with the center, and the center's norm. For the inner product.
+    /// Of the query; its inner product with the center, and the center's norm. Only for the inner product.
     norm: f64,
     of_center: f64,
     center_norm: f64,
@@ -96,9 +93,9 @@ pub(super) struct Limit {
 }
 
 impl CodedQuery {
-    pub(super) fn new(query: &[f32], norm: f64, space: Space, ranges: &Ranges) -> Self {
+    pub(super) fn new(query: &DenseQuery<'_>, space: Space, ranges: &Ranges) -> Self {
+        let (query, factor) = (query.coordinates, factor(query.norm));
         let dimension = query.len();
-        let factor = space.factor(norm);
         let mut exact = vec![0.0; dimension.next_multiple_of(WINDOW)];
         match space {
             Space::Euclidean { .. } => ranges.place(query, factor, &mut exact[..dimension]),
@@ -111,10 +108,11 @@ impl CodedQuery {
         let coded = ranges.kernels.encode_query(&exact, &ranges.zero, step_min);
         let unit_error = if space.is_unit() { unit_error(dimension) / ranges.scale } else { 0.0 };
         let error = coded.lost.sqrt() * (1.0 + 1e-9) + 1e-9 * coded.step * dimension as f64 + unit_error;
-        let (mut of_center, mut center_norm) = (0.0, 0.0);
+        let (mut norm, mut of_center, mut center_norm) = (0.0, 0.0, 0.0);
         if space == Space::InnerProduct {
-            of_center = crate::distance::dot(query, &ranges.center);
-            center_norm = crate::distance::norm(&ranges.center);
+            norm = distance::norm(query);
+            of_center = distance::dot(query, &ranges.center);
+            center_norm = distance::norm(&ranges.center);
         }
         Self { coded, space, dimension, scale: ranges.scale, error, norm, of_center, center_norm }
     }

@@ -86,6 +86,10 @@ impl CodePlane {
         }
     }
 
+    pub(super) fn kernels(&self) -> CodeKernels {
+        self.kernels
+    }
+
     pub(super) fn space(&self) -> Space {
         self.space
     }
@@ -131,7 +135,7 @@ impl CodePlane {
     }
 
     /// Codes the rows that wait for it, where there are enough of them, before the batch is published that put the last of
-    /// them there. `row` gives the row of each slot that is alive, with its factor (see [`Space::factor`]).
+    /// them there. `row` gives the row of each slot that is alive, and what it is multiplied with before.
     pub(super) fn finish<'r>(&self, slots: usize, row: impl RowOf<'r>) {
         let mut writing = self.writing.lock();
         if writing.touched.is_empty() {

@@ -1,16 +1,18 @@
 //! The search over codes: what cannot be excluded by its codes is compared itself.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::FlatIndex;
 use super::bound::{CodedQuery, Limit};
 use super::codes::{CHUNK, ChunkCodes};
 use super::ranges::Ranges;
-use super::{DenseQuery, FlatIndex};
 use crate::collector::Collector;
-use crate::distance::int8::{GROUP, Line, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
-use crate::distance::row_codes::prefetch;
+use crate::dense_rows::DenseQuery;
+use crate::distance::int8::{CodeKernels, GROUP, Line, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
+use crate::prefetch::prefetch;
 use crate::store::slots::Reader;
 
 /// Bytes of codes that several queries scan before the next ones come: they should still be in the second-level cache.
@@ -31,321 +33,310 @@ const CHUNKS_SKIPPED: usize = 7;
 /// chunks.
 const WHOLE: usize = 2;
 
-/// What is made of a tile.
-struct Scratch {
-    /// For each of the queries that are scanned together.
-    scores: Vec<Scores>,
-    /// Whole codes.
-    lines: Vec<Line>,
-}
-
-/// One query on its way through the chunks.
-struct Search<'s, F> {
-    query: &'s DenseQuery<'s>,
-    collector: &'s mut Collector<F>,
-    /// The query coded for each of the ranges met so far, the current one last.
-    coded: Vec<(Arc<Ranges>, CodedQuery)>,
-    /// What scores are compared with, for this bound.
-    limit: Limit,
-    limit_bound: f32,
-    /// Slots of the current chunk that were compared already, sorted.
-    seeds: Vec<u32>,
-    seeded: bool,
-    /// Rows that were marked and are on their way from memory: slot, row, and score if it is not an estimate.
-    pending: Vec<(u32, &'s [f32], f32)>,
-    /// Rows of the current chunk that were compared themselves.
-    compared: usize,
-    skip: usize,
-    /// Groups of the current chunk whose lower halves were read for this query alone.
-    whole: usize,
-    /// For so many chunks whole codes are looked at at once.
-    skip_high: usize,
-}
-
 impl<T> FlatIndex<T> {
     /// Offers to each query's collector every row of a part that may be among its `k` nearest.
     pub(super) fn search_codes<'s, F: FnMut(f32, u32) -> f32>(
-        &self,
+        &'s self,
         reader: Reader<'s, T, f32>,
         queries: &'s [DenseQuery<'s>],
         options: &SearchOptions,
         part: Part,
         collectors: &'s mut [Collector<F>],
     ) -> Result<(), SearchError> {
-        let mut searches: Vec<_> = queries.iter().zip(collectors).map(|(q, c)| Search::new(q, c)).collect();
-        let together = if queries.len() < QUERIES_AT_ONCE { 1 } else { QUERIES_AT_ONCE };
-        let mut scratch = Scratch { scores: vec![Scores::new(); together], lines: vec![] };
+        let mut searches: Vec<_> = queries
+            .iter()
+            .zip(collectors)
+            .map(|(query, collector)| Search::new(self, reader, query, collector))
+            .collect();
+        let mut scanner = Scanner::new(self.plane.kernels(), self.rows.dimension(), queries.len());
         let chunks = (reader.end() as usize).div_ceil(CHUNK);
         for i in part.of(spread(chunks)) {
             options.check_deadline()?;
             let first = i * CHUNK;
-            let chunk = self.plane.chunk(i);
-            let Some(chunk) = chunk.as_deref().and_then(Option::as_ref) else {
-                for search in &mut searches {
-                    self.compare_range(reader, first..first + CHUNK, search.query, search.collector);
-                }
+            let codes = self.plane.chunk(i);
+            let Some(codes) = codes.as_deref().and_then(Option::as_ref) else {
+                searches.iter_mut().for_each(|search| search.compare_chunk(first));
                 continue;
             };
-            let slots = chunk.uncoded().map(|row| (first + row) as u32);
-            let uncoded: Vec<u32> = slots.take_while(|&slot| slot < reader.end()).collect();
+            let uncoded = codes.uncoded().map(|row| (first + row) as u32);
+            let uncoded: Vec<u32> = uncoded.take_while(|&slot| slot < reader.end()).collect();
             let mut active = Vec::with_capacity(searches.len());
             for search in &mut searches {
-                if search.skip > 0 {
-                    search.skip -= 1;
-                    self.compare_range(reader, first..first + CHUNK, search.query, search.collector);
-                } else {
-                    self.begin_chunk(reader, chunk, &uncoded, search);
-                    self.seed(reader, chunk, first, options.k, search, &mut scratch.scores[0]);
-                    active.push(search);
+                match search.skip.checked_sub(1) {
+                    Some(left) => {
+                        search.skip = left;
+                        search.compare_chunk(first);
+                    }
+                    None => active.push(search.begin(codes, first, &uncoded, options.k, &mut scanner)),
                 }
             }
-            self.scan_chunk(reader, chunk, first, &mut active, &mut scratch);
-            active.into_iter().for_each(|search| search.end_chunk(chunk));
+            scanner.scan(codes, &mut active);
+            active.into_iter().for_each(ChunkSearch::end);
         }
-        searches.iter_mut().for_each(|search| self.compare_pending(search));
         Ok(())
+    }
+}
+
+/// One query on its way through the chunks.
+struct Search<'s, T, F> {
+    index: &'s FlatIndex<T>,
+    reader: Reader<'s, T, f32>,
+    query: &'s DenseQuery<'s>,
+    collector: &'s mut Collector<F>,
+    /// The query coded for ranges that were met, the newest of them last.
+    coded: Vec<Coded>,
+    /// Rows that were marked and are on their way from memory: none between chunks, but room for them.
+    pending: Vec<Pending<'s>>,
+    /// Whether it has looked for rows that may be near, so that there is a bound.
+    seeded: bool,
+    /// For so many chunks codes are not looked at.
+    skip: usize,
+    /// For so many chunks whole codes are looked at at once.
+    skip_high: usize,
+}
+
+impl<'s, T, F: FnMut(f32, u32) -> f32> Search<'s, T, F> {
+    fn new(
+        index: &'s FlatIndex<T>,
+        reader: Reader<'s, T, f32>,
+        query: &'s DenseQuery<'s>,
+        collector: &'s mut Collector<F>,
+    ) -> Self {
+        let (coded, pending) = (Vec::new(), Vec::with_capacity(PENDING_MAX));
+        Self { index, reader, query, collector, coded, pending, seeded: false, skip: 0, skip_high: 0 }
+    }
+
+    /// Compares all rows of a chunk themselves.
+    fn compare_chunk(&mut self, first: usize) {
+        self.index.rows.compare_range(self.reader, first..first + CHUNK, self.query, self.collector);
     }
 
     /// Turns to a chunk, and compares the rows that have no codes.
-    fn begin_chunk<'s, F: FnMut(f32, u32) -> f32>(
-        &self,
-        reader: Reader<'s, T, f32>,
-        chunk: &ChunkCodes,
+    fn begin<'c>(
+        &'c mut self,
+        codes: &'c ChunkCodes,
+        first: usize,
         uncoded: &[u32],
-        search: &mut Search<'s, F>,
-    ) {
-        // While the query is coded for the ranges that they were marked with.
-        self.compare_pending(search);
-        search.take_ranges(chunk, self.plane.space());
-        search.seeds.clear();
-        (search.compared, search.whole) = (0, 0);
-        uncoded.iter().for_each(|&slot| self.compare_soon(reader, slot, f32::NAN, search));
-        self.compare_pending(search);
-        search.update_limit();
+        k: usize,
+        scanner: &mut Scanner,
+    ) -> ChunkSearch<'c, 's, T, F> {
+        let coded = self.coded_for(&codes.ranges);
+        let seeds = Vec::new();
+        let mut search = ChunkSearch { search: self, codes, first, coded, seeds, compared: 0, whole: 0 };
+        search.follow_bound();
+        uncoded.iter().for_each(|&slot| search.compare_soon(slot, None));
+        search.catch_up();
+        search.seed(k, scanner);
+        search
     }
 
+    /// The place of the query coded for these ranges.
+    fn coded_for(&mut self, ranges: &Arc<Ranges>) -> usize {
+        if let Some(known) = self.coded.iter().rposition(|coded| Arc::ptr_eq(&coded.ranges, ranges)) {
+            return known;
+        }
+        if self.coded.len() == RANGES_KEPT {
+            self.coded.remove(0);
+        }
+        let query = CodedQuery::new(self.query, self.index.plane.space(), ranges);
+        let bound = self.collector.bound();
+        self.coded.push(Coded { ranges: Arc::clone(ranges), limit: query.limit(bound), bound, query });
+        self.coded.len() - 1
+    }
+}
+
+/// A query, coded for certain ranges.
+struct Coded {
+    ranges: Arc<Ranges>,
+    query: CodedQuery,
+    /// What scores are compared with, for this bound.
+    limit: Limit,
+    bound: f32,
+}
+
+/// One query in one chunk.
+struct ChunkSearch<'c, 's, T, F> {
+    search: &'c mut Search<'s, T, F>,
+    codes: &'c ChunkCodes,
+    /// The first slot of the chunk.
+    first: usize,
+    /// The place of the query coded for the chunk's ranges.
+    coded: usize,
+    /// Slots that were compared already, sorted.
+    seeds: Vec<u32>,
+    /// Rows that were compared themselves.
+    compared: usize,
+    /// Groups whose lower halves were read for this query alone.
+    whole: usize,
+}
+
+/// A row that is on its way from memory.
+#[derive(Clone, Copy)]
+struct Pending<'s> {
+    slot: u32,
+    row: &'s [f32],
+    /// What it was marked for, if that was no estimate.
+    score: Option<f32>,
+}
+
+impl<T, F: FnMut(f32, u32) -> f32> ChunkSearch<'_, '_, T, F> {
     /// If there is no bound yet, compares the rows of the chunk that seem to be the nearest.
-    fn seed<'s, F: FnMut(f32, u32) -> f32>(
-        &self,
-        reader: Reader<'s, T, f32>,
-        chunk: &ChunkCodes,
-        first: usize,
-        k: usize,
-        search: &mut Search<'s, F>,
-        found: &mut Scores,
-    ) {
-        if search.seeded || search.collector.bound() < f32::INFINITY {
+    fn seed(&mut self, k: usize, scanner: &mut Scanner) {
+        if self.search.seeded || self.search.collector.bound() < f32::INFINITY {
             return;
         }
-        search.seeded = true;
-        let tile = chunk.tile(0, SEED_GROUPS);
-        self.code_kernels.scan_one(tile, &search.probe(chunk), found);
+        self.search.seeded = true;
+        let reader = self.search.reader;
+        let tile = self.codes.tile(0, SEED_GROUPS);
+        let found = &mut scanner.scores[0];
+        scanner.kernels.scan_one(tile, &self.probe(), found);
         let mut estimates: Vec<(f32, u32)> = Vec::with_capacity(tile.groups() * GROUP);
         for group in 0..tile.groups() {
-            let slots = (first + group * GROUP) as u32..;
+            let slots = (self.first + group * GROUP) as u32..;
             let scores = found.scores[group].iter().copied().zip(slots).enumerate();
-            let coded = chunk.coded(group);
+            let coded = self.codes.coded(group);
             estimates.extend(scores.filter(|(row, _)| coded >> row & 1 == 1).map(|(_, estimate)| estimate));
         }
         // Some of the best may be dead, and there is no need for more than `k` that are not.
         keep_greatest(&mut estimates, k.saturating_mul(2));
         estimates.retain(|&(_, slot)| slot < reader.end() && reader.sees(slot));
         keep_greatest(&mut estimates, k);
-        search.seeds.extend(estimates.iter().map(|&(_, slot)| slot));
-        search.seeds.sort_unstable();
-        for (_, slot) in estimates {
-            self.compare_soon(reader, slot, f32::NAN, search);
-        }
-        self.compare_pending(search);
-        search.update_limit();
+        self.seeds.extend(estimates.iter().map(|&(_, slot)| slot));
+        self.seeds.sort_unstable();
+        estimates.iter().for_each(|&(_, slot)| self.compare_soon(slot, None));
     }
 
-    /// Scans all tiles of a chunk for all queries, and compares what they leave.
-    fn scan_chunk<'s, F: FnMut(f32, u32) -> f32>(
-        &self,
-        reader: Reader<'s, T, f32>,
-        chunk: &ChunkCodes,
-        first: usize,
-        searches: &mut [&mut Search<'s, F>],
-        scratch: &mut Scratch,
-    ) {
-        let groups_at_once = match searches.len() {
-            1 => TILE_GROUPS_MAX,
-            // Kernels take four groups at a time.
-            _ => (TILE_BYTES / (self.dimension * GROUP)).next_multiple_of(4).clamp(4, TILE_GROUPS_MAX),
-        };
-        for group in (0..chunk.groups()).step_by(groups_at_once) {
-            let tile = chunk.tile(group, groups_at_once);
-            let place = Place { chunk, first, group, groups: tile.groups() };
-            let (fours, rest) = searches.as_chunks_mut::<QUERIES_AT_ONCE>();
-            let joined =
-                if fours.is_empty() { &[] } else { self.code_kernels.join(tile, &mut scratch.lines) };
-            for searches in fours {
-                let Some(found) = scratch.scores.first_chunk_mut::<QUERIES_AT_ONCE>() else { unreachable!() };
-                searches.iter_mut().for_each(|search| self.compare_pending(search));
-                searches.iter_mut().for_each(|search| search.update_limit());
-                let probes = searches.each_ref().map(|search| search.probe(chunk));
-                self.code_kernels.scan_several(tile, joined, &probes, found);
-                for (search, found) in searches.iter_mut().zip(found) {
-                    self.compare_marked(reader, place, search, found);
-                }
-            }
-            for search in rest {
-                self.compare_pending(search);
-                search.update_limit();
-                let found = &mut scratch.scores[0];
-                search.whole += self.code_kernels.scan_one(tile, &search.probe(chunk), found);
-                self.compare_marked(reader, place, search, found);
-            }
-        }
+    /// What a scan compares with, once all rows that were marked before are compared.
+    fn probe(&mut self) -> Probe<'_> {
+        self.catch_up();
+        let Coded { query, limit, .. } = self.coded();
+        let probe = query.probe(limit, self.codes.low_norm_max);
+        if self.search.skip_high > 0 { Probe { high_at_least: f32::NEG_INFINITY, ..probe } } else { probe }
     }
 
-    /// Has the rows of a tile that were marked compared, once they are here.
-    fn compare_marked<'s, F: FnMut(f32, u32) -> f32>(
-        &self,
-        reader: Reader<'s, T, f32>,
-        place: Place<'_>,
-        search: &mut Search<'s, F>,
-        found: &Scores,
-    ) {
-        // A score that was made for some bound is, if anything, too large for a smaller one. An estimate is not.
-        let no_estimate = search.limit_bound < f32::INFINITY;
-        let marks = &found.marks[..place.groups];
+    fn coded(&self) -> &Coded {
+        &self.search.coded[self.coded]
+    }
+
+    /// Has the rows of a tile that were marked compared, once they are here. `groups` are those of the tile.
+    fn compare_marked(&mut self, groups: Range<usize>, found: &Scores) {
+        let marks = &found.marks[..groups.len()];
         // Mostly there are none, and this finds it out for many groups at a time.
         if marks.iter().fold(0, |any, marks| any | marks) == 0 {
             return;
         }
-        for group in (0..place.groups).filter(|&group| marks[group] != 0) {
-            let mut marks = marks[group] & place.chunk.coded(place.group + group);
+        // A score that was made for some bound is, if anything, too large for a smaller one. An estimate is not.
+        let no_estimate = self.coded().bound < f32::INFINITY;
+        for i in (0..groups.len()).filter(|&i| marks[i] != 0) {
+            let (group, scores) = (groups.start + i, &found.scores[i]);
+            let mut marks = marks[i] & self.codes.coded(group);
             while marks != 0 {
                 let row = marks.trailing_zeros() as usize;
                 marks &= marks - 1;
-                let slot = (place.first + (place.group + group) * GROUP + row) as u32;
-                if slot < reader.end() && search.seeds.binary_search(&slot).is_err() {
-                    let score = if no_estimate { found.scores[group][row] } else { f32::NAN };
-                    self.compare_soon(reader, slot, score, search);
+                let slot = (self.first + group * GROUP + row) as u32;
+                if slot < self.search.reader.end() && self.seeds.binary_search(&slot).is_err() {
+                    self.compare_soon(slot, no_estimate.then_some(scores[row]));
                 }
             }
         }
     }
 
     /// Has a row compared when it is here from memory, if it still needs to be then.
-    fn compare_soon<'s, F: FnMut(f32, u32) -> f32>(
-        &self,
-        reader: Reader<'s, T, f32>,
-        slot: u32,
-        score: f32,
-        search: &mut Search<'s, F>,
-    ) {
-        if let Some(row) = reader.row(slot) {
+    fn compare_soon(&mut self, slot: u32, score: Option<f32>) {
+        if let Some(row) = self.search.reader.row(slot) {
             prefetch(&row[..row.len().min(FETCHED_MAX)]);
-            search.pending.push((slot, row, score));
-            if search.pending.len() == PENDING_MAX {
-                self.compare_pending(search);
+            self.search.pending.push(Pending { slot, row, score });
+            if self.search.pending.len() == PENDING_MAX {
+                self.catch_up();
             }
         }
     }
 
     /// Compares the rows that were waited for.
-    fn compare_pending<F: FnMut(f32, u32) -> f32>(&self, search: &mut Search<'_, F>) {
-        let mut pending = std::mem::take(&mut search.pending);
-        for (slot, row, score) in pending.drain(..) {
-            search.update_limit();
-            #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "what has no score is compared")]
-            if !(score < search.limit.at_least) {
-                self.compare(row, slot, search);
+    fn catch_up(&mut self) {
+        for i in 0..self.search.pending.len() {
+            let Pending { slot, row, score } = self.search.pending[i];
+            if score.is_some_and(|score| score < self.coded().limit.at_least) {
+                continue;
             }
+            self.compared += 1;
+            let Search { index, query, collector, .. } = &mut *self.search;
+            collector.offer(index.rows.distance(query, row, slot), slot);
+            self.follow_bound();
         }
-        search.pending = pending;
+        self.search.pending.clear();
     }
 
-    /// Compares a row itself.
-    fn compare<F: FnMut(f32, u32) -> f32>(&self, row: &[f32], slot: u32, search: &mut Search<'_, F>) {
-        search.compared += 1;
-        let mut distance = [0.0];
-        self.distances(search.query, row, slot, &mut distance);
-        search.collector.offer(distance[0], slot);
-    }
-}
-
-/// Where a tile is.
-#[derive(Clone, Copy)]
-struct Place<'c> {
-    chunk: &'c ChunkCodes,
-    /// The first slot of the chunk.
-    first: usize,
-    /// The first group of the tile, in the chunk.
-    group: usize,
-    groups: usize,
-}
-
-impl<'s, F: FnMut(f32, u32) -> f32> Search<'s, F> {
-    fn new(query: &'s DenseQuery<'s>, collector: &'s mut Collector<F>) -> Self {
-        Self {
-            query,
-            collector,
-            coded: Vec::new(),
-            limit: Limit { weights: [0.0; 2], at_least: f32::NEG_INFINITY },
-            limit_bound: f32::NAN,
-            seeds: Vec::new(),
-            seeded: false,
-            pending: Vec::with_capacity(PENDING_MAX),
-            compared: 0,
-            skip: 0,
-            whole: 0,
-            skip_high: 0,
+    /// Brings the limit in step with the collector's bound.
+    fn follow_bound(&mut self) {
+        let bound = self.search.collector.bound();
+        let coded = &mut self.search.coded[self.coded];
+        if bound != coded.bound {
+            coded.limit = coded.query.limit(bound);
+            coded.bound = bound;
         }
     }
 
-    /// Codes the query for the ranges of the chunk, unless that was done before.
-    fn take_ranges(&mut self, chunk: &ChunkCodes, space: super::bound::Space) {
-        let ranges = &chunk.ranges;
-        match self.coded.iter().position(|(known, _)| Arc::ptr_eq(known, ranges)) {
-            Some(i) if i + 1 == self.coded.len() => {}
-            Some(i) => {
-                let last = self.coded.len() - 1;
-                self.coded.swap(i, last);
-                self.limit_bound = f32::NAN;
-            }
-            None => {
-                if self.coded.len() == RANGES_KEPT {
-                    self.coded.remove(0);
-                }
-                let coded = CodedQuery::new(self.query.coordinates, self.query.norm, space, ranges);
-                self.coded.push((Arc::clone(ranges), coded));
-                self.limit_bound = f32::NAN;
-            }
-        }
-        self.update_limit();
-    }
-
-    /// Follows the collector's bound.
-    fn update_limit(&mut self) {
-        let bound = self.collector.bound();
-        if bound != self.limit_bound {
-            self.limit = self.coded().limit(bound);
-            self.limit_bound = bound;
-        }
-    }
-
-    fn probe(&self, chunk: &ChunkCodes) -> Probe<'_> {
-        let probe = self.coded().probe(&self.limit, chunk.low_norm_max);
-        if self.skip_high > 0 { Probe { high_at_least: f32::NEG_INFINITY, ..probe } } else { probe }
-    }
-
-    fn coded(&self) -> &CodedQuery {
-        &self.coded.last().expect("`take_ranges` was called for the chunk").1
-    }
-
-    /// Where codes, or halves of them, exclude little, they cost more than they save.
-    fn end_chunk(&mut self, chunk: &ChunkCodes) {
-        match self.skip_high.checked_sub(1) {
-            Some(left) => self.skip_high = left,
-            None if self.whole * WHOLE > chunk.groups() => self.skip_high = CHUNKS_SKIPPED,
+    /// Compares what is left. Where codes, or halves of them, exclude little, they cost more than they save.
+    fn end(mut self) {
+        self.catch_up();
+        let (groups, search) = (self.codes.groups(), self.search);
+        match search.skip_high.checked_sub(1) {
+            Some(left) => search.skip_high = left,
+            None if self.whole * WHOLE > groups => search.skip_high = CHUNKS_SKIPPED,
             None => {}
         }
-        if self.compared * USELESS > chunk.groups() * GROUP && chunk.groups() * GROUP * 2 > CHUNK {
-            self.skip = CHUNKS_SKIPPED;
+        if self.compared * USELESS > groups * GROUP && groups * GROUP * 2 > CHUNK {
+            search.skip = CHUNKS_SKIPPED;
+        }
+    }
+}
+
+/// Scans tiles, with the memory that this takes.
+struct Scanner {
+    kernels: CodeKernels,
+    dimension: usize,
+    /// For each of the queries that are scanned together.
+    scores: Vec<Scores>,
+    /// Whole codes.
+    lines: Vec<Line>,
+}
+
+impl Scanner {
+    fn new(kernels: CodeKernels, dimension: usize, queries: usize) -> Self {
+        let together = if queries < QUERIES_AT_ONCE { 1 } else { QUERIES_AT_ONCE };
+        Self { kernels, dimension, scores: vec![Scores::new(); together], lines: Vec::new() }
+    }
+
+    /// Scans all tiles of a chunk for all queries, and has compared what they leave.
+    fn scan<T, F: FnMut(f32, u32) -> f32>(
+        &mut self,
+        codes: &ChunkCodes,
+        searches: &mut [ChunkSearch<'_, '_, T, F>],
+    ) {
+        let groups_at_once = match searches.len() {
+            1 => TILE_GROUPS_MAX,
+            // Kernels take four groups at a time.
+            _ => (TILE_BYTES / (self.dimension * GROUP)).next_multiple_of(4).clamp(4, TILE_GROUPS_MAX),
+        };
+        for first in (0..codes.groups()).step_by(groups_at_once) {
+            let tile = codes.tile(first, groups_at_once);
+            let groups = first..first + tile.groups();
+            let (fours, rest) = searches.as_chunks_mut::<QUERIES_AT_ONCE>();
+            let joined = if fours.is_empty() { &[] } else { self.kernels.join(tile, &mut self.lines) };
+            for searches in fours {
+                let Some(found) = self.scores.first_chunk_mut::<QUERIES_AT_ONCE>() else { unreachable!() };
+                let probes = searches.each_mut().map(ChunkSearch::probe);
+                self.kernels.scan_several(tile, joined, &probes, found);
+                for (search, found) in searches.iter_mut().zip(found) {
+                    search.compare_marked(groups.clone(), found);
+                }
+            }
+            for search in rest {
+                let found = &mut self.scores[0];
+                search.whole += self.kernels.scan_one(tile, &search.probe(), found);
+                search.compare_marked(groups.clone(), found);
+            }
         }
     }
 }

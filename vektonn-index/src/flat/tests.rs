@@ -1,15 +1,20 @@
 //! The search over codes against a scan of all rows with the scalar kernels: the same ids and the same bits.
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
+use vektonn_core::Metric;
 
 use super::bound::CodedQuery;
 use super::codes::{ChunkCodes, Room};
 use super::ranges::{Ranges, center_of};
 use super::*;
-use crate::distance::InstructionSet;
+use crate::dense_rows::factor;
 use crate::distance::int8::{GROUP, Rotation, STEP, Scores, low_norm};
+use crate::distance::{self, DenseKernels, InstructionSet};
+use crate::store::timeline::Timeline;
 use crate::top_k::TopK;
 
 /// Coordinates built to break bounds, as a function of numbers without meaning.
@@ -103,8 +108,8 @@ impl Data {
 }
 
 fn index(metric: Metric, dimension: usize, set: InstructionSet, rows_min: usize) -> FlatIndex<u32> {
-    let kernels = DenseKernels::new(set);
-    FlatIndex::with_rows_min(metric, dimension, kernels, Arc::new(Timeline::new()), rows_min)
+    let slots = Slots::new(Arc::new(Timeline::new()), dimension);
+    FlatIndex::with_rows_min(DenseRows::new(metric, dimension, DenseKernels::new(set), slots), rows_min)
 }
 
 /// What a search finds: distance bits and ids.
@@ -190,7 +195,7 @@ fn agree(case: &Case) -> Result<(), TestCaseError> {
     let expected = apply_and_search(&oracle, case, &queries);
     for index in &coded {
         let found = apply_and_search(index, case, &queries);
-        prop_assert_eq!(&found, &expected, "{:?}", index.kernels);
+        prop_assert_eq!(&found, &expected, "{:?}", index.rows.kernels());
     }
     Ok(())
 }
@@ -340,29 +345,25 @@ fn marked_at_their_own_distances(
         prop_assert_eq!(all.insert(&batch, i as u32, row).unwrap(), i as u32);
     }
     drop(batch);
-    let coded_rows = rows.iter().enumerate().map(|(i, row)| {
-        let norm = if metric == Metric::Cosine { all.norm_of(i as u32) } else { 1.0 };
-        (i, row.as_slice(), space.factor(norm))
-    });
+    let coded_rows =
+        rows.iter().enumerate().map(|(i, row)| (i, row.as_slice(), factor(all.rows.norm_of(i as u32))));
     let (chunk, _) = ChunkCodes::new(Room::default(), None, &ranges, space, rows.len(), coded_rows);
     let coded: Vec<usize> =
         (0..rows.len()).filter(|i| chunk.coded(i / GROUP) >> (i % GROUP) & 1 == 1).collect();
     for query in queries {
-        let query = DenseQuery { coordinates: query, norm: distance::norm(query) };
-        if metric == Metric::Cosine && query.norm == 0.0 {
+        let query = all.rows.query(query);
+        if query.norm == 0.0 {
             continue;
         }
-        let mut distances = vec![0.0; rows.len()];
-        for (i, row) in rows.iter().enumerate() {
-            all.distances(&query, row, i as u32, &mut distances[i..=i]);
-        }
+        let distances: Vec<f32> =
+            (0..).zip(rows).map(|(slot, row)| all.rows.distance(&query, row, slot)).collect();
         let finite = |&i: &usize| distances[i].is_finite();
         let farthest = coded.iter().filter(|i| finite(i)).map(|&i| distances[i]).max_by(f32::total_cmp);
         for set in InstructionSet::ALL {
             // Instruction sets code queries differently.
             let kernels = CodeKernels::new(set);
             let ranges = Ranges { kernels, ..ranges.as_ref().clone() };
-            let coded_query = CodedQuery::new(query.coordinates, query.norm, space, &ranges);
+            let coded_query = CodedQuery::new(&query, space, &ranges);
             for i in coded.iter().copied().filter(finite) {
                 let own = coded_query.limit(distances[i]);
                 let limits = [own, coded_query.limit(farthest.unwrap())];
@@ -408,7 +409,7 @@ fn fit(metric: Metric, rows: &[Vec<f32>], rotated: bool) -> Ranges {
     let space = Space::of(metric);
     let sample: Vec<Vec<f32>> = rows
         .iter()
-        .map(|row| (row, space.factor(distance::norm(row))))
+        .map(|row| (row, if space.is_unit() { factor(distance::norm(row)) } else { 1.0 }))
         .map(|(row, factor)| row.iter().map(|&x| (f64::from(x) * factor) as f32).collect())
         .collect();
     let dimension = rows[0].len();

@@ -13,7 +13,7 @@ impl<T> HnswIndex<T> {
     pub(crate) fn check(&self, batch: &Batch<'_>) -> Result<(), String> {
         let Some(built) = self.built.load_full() else { return Ok(()) };
         let (graph, writer) = (&built.graph, self.writer.lock());
-        let view = self.rows.slots().writer_view(batch);
+        let view = self.slots().writer_view(batch);
         let end = graph.codes.load().end();
         // Nobody may link to the other dead ones, since they are free to be used again.
         let mut dying = SlotSet::new(end);

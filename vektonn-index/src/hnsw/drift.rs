@@ -70,18 +70,17 @@ impl Drift {
 impl<T> HnswIndex<T> {
     /// No codes yet, for points like the live ones.
     pub(super) fn new_codes(&self, batch: &Batch<'_>) -> Codes {
-        let view = self.rows.slots().writer_view(batch);
-        let live: Vec<&[f32]> = (0..view.end()).filter_map(|slot| view.row(slot)).collect();
-        let scaled = |row: &[f32]| {
-            let factor = factor(self.metric, row);
-            row.iter().map(|&x| (f64::from(x) * factor) as f32).collect()
-        };
-        let count = SAMPLE.min(SAMPLE_NUMBERS_MAX / self.dimension);
+        let view = self.slots().writer_view(batch);
+        let live: Vec<(&[f32], f64)> =
+            (0..view.end()).filter_map(|slot| self.rows.row_to_code(view, slot)).collect();
+        let scaled =
+            |(row, factor): (&[f32], f64)| row.iter().map(|&x| (f64::from(x) * factor) as f32).collect();
+        let (dimension, kernels) = (self.rows.dimension(), self.rows.kernels());
+        let count = SAMPLE.min(SAMPLE_NUMBERS_MAX / dimension);
         let sample: Vec<Vec<f32>> =
             spread(live.len() as u32, count).map(|i| scaled(live[i as usize])).collect();
-        let is_product = self.metric == Metric::InnerProduct;
-        let norm_max = || live.iter().map(|row| distance::norm(row)).fold(0.0, f64::max);
-        let (dimension, kernels) = (self.dimension, self.kernels);
+        let is_product = self.rows.metric() == Metric::InnerProduct;
+        let norm_max = || live.iter().map(|(row, _)| distance::norm(row)).fold(0.0, f64::max);
         let quantizer = workers::run(|| Quantizer::fit(&sample, dimension, !is_product, kernels));
         Codes::new(quantizer, is_product.then(norm_max))
     }
@@ -90,10 +89,10 @@ impl<T> HnswIndex<T> {
     pub(super) fn watch_drift(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer) {
         let Some(strangers) = writer.drift.strangers(writer.live) else { return };
         let (new, old) = (self.new_codes(batch), graph.codes.load_full());
-        let view = self.rows.slots().writer_view(batch);
-        let rows: Vec<&[f32]> = strangers.into_iter().filter_map(|slot| view.row(slot)).collect();
-        let lost_by =
-            |codes: &Codes| rows.iter().map(|row| codes.lost(row, factor(self.metric, row))).sum::<f64>();
+        let view = self.slots().writer_view(batch);
+        let row = |slot| self.rows.row_to_code(view, slot);
+        let rows: Vec<(&[f32], f64)> = strangers.into_iter().filter_map(row).collect();
+        let lost_by = |codes: &Codes| rows.iter().map(|&(row, factor)| codes.lost(row, factor)).sum::<f64>();
         let (before, after) = (lost_by(&old), lost_by(&new));
         if rows.is_empty() || after * DRIFT > before {
             // Then that is what points of this kind lose.
@@ -103,24 +102,14 @@ impl<T> HnswIndex<T> {
         }
         writer.drift = Drift::from(new.quantizer.error);
         (0..old.end()).for_each(|slot| new.reserve(slot));
-        let live: Vec<(u32, &[f32])> =
-            (0..old.end()).filter_map(|slot| Some((slot, view.row(slot)?))).collect();
-        let metric = self.metric;
-        let code = |(slot, row)| _ = new.write(slot, row, factor(metric, row));
+        let live: Vec<(u32, (&[f32], f64))> =
+            (0..old.end()).filter_map(|slot| Some((slot, row(slot)?))).collect();
+        let code = |(slot, (row, factor))| _ = new.write(slot, row, factor);
         workers::run(|| live.into_par_iter().for_each(code));
         // These dead are still a way to others; nobody comes across the rest.
         writer.upkeep.linked_dead().for_each(|slot| _ = new.write(slot, &old.decode(slot), 1.0));
         graph.codes.store(Arc::new(new));
     }
-}
-
-/// What a vector is multiplied with before it is coded.
-pub(super) fn factor(metric: Metric, row: &[f32]) -> f64 {
-    if metric != Metric::Cosine {
-        return 1.0;
-    }
-    let norm = distance::norm(row);
-    if norm > 0.0 { 1.0 / norm } else { 1.0 }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use vektonn_core::HnswParams;
 
 use super::codes::Codes;
 use super::tree::Parents;
-use crate::distance::row_codes::{LINE, LINE_WORDS, Line, RowKernels, prefetch};
+use crate::distance::row_codes::{LINE, LINE_WORDS, Line, RowKernels};
+use crate::prefetch::prefetch;
 use crate::store::chunks::Chunks;
 
 const ENTRY_POINTS: usize = 64;

@@ -34,25 +34,24 @@ mod tests;
 mod tree;
 mod visited;
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use rayon::prelude::*;
-use vektonn_core::{HnswParams, MemoryMode, Metric};
+use vektonn_core::{HnswParams, Metric};
 
 use crate::collector::Collector;
-use crate::distance::DenseKernels;
+use crate::dense_rows::{DenseQuery, DenseRows, factor};
 use crate::distance::row_codes::RowKernels;
-use crate::flat::FlatIndex;
 use crate::options::{SearchError, SearchOptions};
-use crate::store::slots::{IndexFull, Reader};
-use crate::store::timeline::{Batch, Timeline};
+use crate::part::Part;
+use crate::store::slots::{IndexFull, Reader, Slots};
+use crate::store::timeline::Batch;
 use crate::workers;
 use codes::DIMENSION_MAX;
 use delete::Upkeep;
-use drift::{Drift, factor};
+use drift::Drift;
 use graph::Graph;
 use search::{ByDistance, ByInnerProduct, CodedQuery, Scratch, Search, Walk};
 
@@ -71,11 +70,8 @@ const EF_MAX: usize = 8192;
 /// Rows of f32 with a graph, once there are enough of them. `T` is what the owner keeps with each row.
 pub(crate) struct HnswIndex<T> {
     params: HnswParams,
-    metric: Metric,
-    dimension: usize,
-    kernels: DenseKernels,
     points_min: usize,
-    rows: FlatIndex<T>,
+    rows: DenseRows<T>,
     built: ArcSwapOption<Built>,
     writer: Mutex<Writer>,
 }
@@ -101,41 +97,24 @@ struct Writer {
 }
 
 impl<T> HnswIndex<T> {
-    pub(crate) fn new(
-        metric: Metric,
-        dimension: usize,
-        params: HnswParams,
-        kernels: DenseKernels,
-        timeline: Arc<Timeline>,
-        directory: &Arc<Path>,
-    ) -> Self {
-        Self::with_points_min(metric, dimension, params, kernels, timeline, (directory, POINTS_MIN))
+    /// A graph for these rows, of which there are none yet.
+    pub(crate) fn new(rows: DenseRows<T>, params: HnswParams) -> Self {
+        Self::with_points_min(rows, params, POINTS_MIN)
     }
 
-    /// A graph only for so many points and more. Vectors may be in files of the directory.
-    fn with_points_min(
-        metric: Metric,
-        dimension: usize,
-        params: HnswParams,
-        kernels: DenseKernels,
-        timeline: Arc<Timeline>,
-        (directory, points_min): (&Arc<Path>, usize),
-    ) -> Self {
-        let directory = (params.memory == MemoryMode::Compact).then(|| Arc::clone(directory));
+    /// A graph only for so many points and more.
+    fn with_points_min(rows: DenseRows<T>, params: HnswParams, points_min: usize) -> Self {
         Self {
             params,
-            metric,
-            dimension,
-            kernels,
-            points_min: if dimension <= DIMENSION_MAX { points_min } else { usize::MAX },
-            rows: FlatIndex::without_codes(metric, dimension, kernels, timeline, directory),
+            points_min: if rows.dimension() <= DIMENSION_MAX { points_min } else { usize::MAX },
+            rows,
             built: ArcSwapOption::empty(),
             writer: Mutex::default(),
         }
     }
 
-    pub(crate) fn rows(&self) -> &FlatIndex<T> {
-        &self.rows
+    pub(crate) fn slots(&self) -> &Slots<T, f32> {
+        self.rows.slots()
     }
 
     /// Adds a row. [`finish`](Self::finish) links it.
@@ -149,7 +128,7 @@ impl<T> HnswIndex<T> {
 
     /// Ends the life of a slot with this batch. [`finish`](Self::finish) takes it out of the graph.
     pub(crate) fn remove(&self, batch: &Batch<'_>, slot: u32) {
-        self.rows.slots().end_life(batch, slot);
+        self.slots().end_life(batch, slot);
         let mut writer = self.writer.lock();
         writer.killed.push(slot);
         writer.live -= 1;
@@ -165,15 +144,18 @@ impl<T> HnswIndex<T> {
             (Some(built), _) => Arc::clone(&built.graph),
             (None, Some((graph, _))) => Arc::clone(graph),
             (None, None) if writer.live < self.points_min => {
-                killed.iter().for_each(|&slot| self.rows.slots().bury(batch, slot));
+                killed.iter().for_each(|&slot| self.slots().bury(batch, slot));
                 return;
             }
             (None, None) => {
                 // Whatever was alive before this batch is linked from the first slot on.
                 let codes = self.new_codes(batch);
                 writer.drift = Drift::from(codes.quantizer.error);
-                let graph =
-                    Arc::new(Graph::new(self.params, RowKernels::new(self.kernels.instruction_set()), codes));
+                let graph = Arc::new(Graph::new(
+                    self.params,
+                    RowKernels::new(self.rows.kernels().instruction_set()),
+                    codes,
+                ));
                 writer.unfinished = Some((Arc::clone(&graph), 0));
                 graph
             }
@@ -185,7 +167,7 @@ impl<T> HnswIndex<T> {
         }
         self.link(&graph, batch, writer, &born);
         let unlinked = writer.upkeep.advance(&graph, changes, |epoch| batch.is_free(epoch));
-        unlinked.into_iter().for_each(|slot| self.rows.slots().bury(batch, slot));
+        unlinked.into_iter().for_each(|slot| self.slots().bury(batch, slot));
         if writer.unfinished.is_some() {
             self.build_on(&graph, batch, writer, changes);
         } else if writer.live < self.points_min / PART_KEPT {
@@ -212,7 +194,7 @@ impl<T> HnswIndex<T> {
             graph.remove(slot);
             // What was born and killed in one batch was never linked.
             if born.binary_search(&slot).is_ok() || slot >= next {
-                self.rows.slots().bury(batch, slot);
+                self.slots().bury(batch, slot);
             } else {
                 writer.upkeep.died(batch.epoch(), slot);
             }
@@ -221,27 +203,26 @@ impl<T> HnswIndex<T> {
 
     /// Links the live ones of these slots. They are hidden until the next batch.
     fn link(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer, slots: &[u32]) {
-        let view = self.rows.slots().writer_view(batch);
+        let view = self.slots().writer_view(batch);
         let codes = graph.codes.load_full();
         let before = writer.fresh.len();
         let mut born = Vec::with_capacity(slots.len());
         for &slot in slots {
             graph.reserve(slot);
-            match view.row(slot) {
-                Some(row) => {
+            match self.rows.row_to_code(view, slot) {
+                Some((row, factor)) => {
                     codes.reserve(slot);
                     graph.links.set(slot, &[]);
                     graph.parents.forget(slot);
                     graph.dead.set(slot, false);
                     graph.hidden.set(slot, true);
                     writer.fresh.push(slot);
-                    born.push((slot, row));
+                    born.push((slot, row, factor));
                 }
                 None => graph.remove(slot),
             }
         }
-        let metric = self.metric;
-        let code = |&(slot, row): &(u32, &[f32])| codes.write(slot, row, factor(metric, row));
+        let code = |&(slot, row, factor): &(u32, &[f32], f64)| codes.write(slot, row, factor);
         let new = &writer.fresh[before..];
         let lost: Vec<f64> = if born.len() < insert::PARALLEL_MIN {
             let lost = born.iter().map(code).collect();
@@ -259,7 +240,7 @@ impl<T> HnswIndex<T> {
 
     /// Links some more of the points that are older than the graph; after the last ones searches use it.
     fn build_on(&self, graph: &Arc<Graph>, batch: &Batch<'_>, writer: &mut Writer, changes: usize) {
-        let end = self.rows.slots().writer_view(batch).end();
+        let end = self.slots().writer_view(batch).end();
         let Some((_, next)) = &mut writer.unfinished else { return };
         let slots = u32::try_from(changes.saturating_mul(LINKED_PER_CHANGE)).unwrap_or(u32::MAX);
         let range = *next..next.saturating_add(slots).min(end);
@@ -276,13 +257,13 @@ impl<T> HnswIndex<T> {
     /// Searches are exact again.
     fn give_up(&self, batch: &Batch<'_>, writer: &mut Writer) {
         self.built.store(None);
-        std::mem::take(&mut writer.upkeep).into_dead().for_each(|slot| self.rows.slots().bury(batch, slot));
+        std::mem::take(&mut writer.upkeep).into_dead().for_each(|slot| self.slots().bury(batch, slot));
         writer.fresh.clear();
     }
 
     pub(crate) fn bytes(&self) -> usize {
         let graph = self.built.load().as_ref().map_or(0, |built| built.graph.bytes_per_slot());
-        self.rows.bytes() + self.rows.slots().capacity() * graph
+        self.rows.bytes() + self.slots().capacity() * graph
     }
 
     /// Offers near rows with their final distances: `k` of them, if there are as many.
@@ -294,18 +275,19 @@ impl<T> HnswIndex<T> {
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
     ) -> Result<(), SearchError> {
         options.check_deadline()?;
+        let query = self.rows.query(query);
         let built = self.built.load();
         let found = match built.as_deref() {
             Some(built) if reader.batch() >= built.since => {
-                self.search_graph(&built.graph, reader, query, options)
+                self.search_graph(&built.graph, reader, &query, options)
             }
             _ => None,
         };
         options.check_deadline()?;
-        if found.is_some_and(|slots| self.rows.offer_best(reader, query, &slots, options.k, collector)) {
+        if found.is_some_and(|slots| self.rows.offer_best(reader, &query, &slots, options.k, collector)) {
             return Ok(());
         }
-        self.rows.search_into(reader, query, options, collector)
+        self.rows.search_rows(reader, &[query], options, Part::WHOLE, std::slice::from_mut(collector))
     }
 
     /// Near slots, nearest first as far as codes tell, or nothing if all must be compared.
@@ -313,16 +295,13 @@ impl<T> HnswIndex<T> {
         &self,
         graph: &Graph,
         reader: Reader<'_, T, f32>,
-        query: &[f32],
+        query: &DenseQuery<'_>,
         options: &SearchOptions,
     ) -> Option<Vec<u32>> {
         let k = options.k;
         let ef = options.ef_search.unwrap_or(self.params.ef_search as usize).max(k);
-        let has_direction = || query.iter().any(|&x| x != 0.0);
-        if ef > EF_MAX
-            || ef * SLOTS_PER_EF > reader.end() as usize
-            || (self.metric == Metric::Cosine && !has_direction())
-        {
+        // The zero vector has the same cosine with everything.
+        if ef > EF_MAX || ef * SLOTS_PER_EF > reader.end() as usize || query.norm == 0.0 {
             return None;
         }
         let codes = &**graph.codes.load();
@@ -331,13 +310,13 @@ impl<T> HnswIndex<T> {
         let (sees_hidden, is_over) = (&|slot| reader.sees(slot), &|| options.check_deadline().is_err());
         let walk = Walk { graph, codes, ef, sees_hidden, is_over };
         let CodedQuery { coordinates, codes: code, lines } = &mut coded;
-        if self.metric == Metric::InnerProduct {
-            codes.quantizer.encode_direction(query, coordinates, code);
+        if self.rows.metric() == Metric::InnerProduct {
+            codes.quantizer.encode_direction(query.coordinates, coordinates, code);
             codes.write_query(code, lines);
             let scorer = ByInnerProduct(codes, lines);
             graph.kernels.run(Search { walk, scorer, scratch: &mut scratch });
         } else {
-            codes.quantizer.encode_query(query, factor(self.metric, query), coordinates, code);
+            codes.quantizer.encode_query(query.coordinates, factor(query.norm), coordinates, code);
             codes.write_query(code, lines);
             let scorer = ByDistance(codes, lines);
             graph.kernels.run(Search { walk, scorer, scratch: &mut scratch });

@@ -6,7 +6,8 @@ use super::codes::Codes;
 use super::graph::{Graph, Links};
 use super::pool::{Candidate, Pool};
 use super::visited::Visited;
-use crate::distance::row_codes::{Line, ROWS, RowKernel, Task, prefetch};
+use crate::distance::row_codes::{Line, ROWS, RowKernel, Task};
+use crate::prefetch::prefetch;
 
 /// How many lines are asked for ahead of the row that is scored. With twice as many nothing is gained any more.
 const LINES_AHEAD: usize = 64;

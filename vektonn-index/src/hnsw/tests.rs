@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use vektonn_core::MemoryMode;
 
 use super::*;
-use crate::distance::InstructionSet;
+use crate::distance::{DenseKernels, InstructionSet};
+use crate::store::timeline::Timeline;
 use crate::top_k::TopK;
 
 mod codes;
@@ -38,15 +40,10 @@ impl Subject {
     ) -> Self {
         let timeline = Arc::new(Timeline::new());
         let kernels = DenseKernels::new(set);
-        let directory = std::env::temp_dir().into();
-        let index = HnswIndex::with_points_min(
-            metric,
-            dimension,
-            params,
-            kernels,
-            Arc::clone(&timeline),
-            (&directory, points_min),
-        );
+        let directory = (params.memory == MemoryMode::Compact).then(|| std::env::temp_dir().into());
+        let slots = Slots::with_rows_in(Arc::clone(&timeline), dimension, directory);
+        let rows = DenseRows::new(metric, dimension, kernels, slots);
+        let index = HnswIndex::with_points_min(rows, params, points_min);
         Self { timeline, index, slots: BTreeMap::new(), points: BTreeMap::new() }
     }
 
@@ -74,7 +71,7 @@ impl Subject {
 
     fn found(&self, k: usize, search: impl FnOnce(Reader<'_, u32, f32>, &mut dyn FnMut(f32, u32))) -> Found {
         let pin = self.timeline.pin();
-        let reader = self.index.rows().slots().reader(&pin);
+        let reader = self.index.slots().reader(&pin);
         let mut nearest = TopK::new(k);
         search(reader, &mut |distance, slot| nearest.offer(distance, *reader.entry(slot).unwrap()));
         nearest.into_sorted_vec().into_iter().map(|found| (found.distance.to_bits(), found.id)).collect()
@@ -97,7 +94,8 @@ impl Subject {
                 f32::INFINITY
             });
             let options = SearchOptions::new(k);
-            self.index.rows().search_into(reader, query, &options, &mut collector).unwrap();
+            let (rows, collectors) = (&self.index.rows, std::slice::from_mut(&mut collector));
+            rows.search_rows(reader, &[rows.query(query)], &options, Part::WHOLE, collectors).unwrap();
         })
     }
 
@@ -119,7 +117,7 @@ impl Subject {
     }
 
     fn slots_used(&self) -> usize {
-        self.index.rows().slots().capacity()
+        self.index.slots().capacity()
     }
 
     /// Whether what is found is as good as can be said of an approximate search.
@@ -397,15 +395,8 @@ fn searches_during_updates_see_whole_batches() {
     const IDS: u32 = 300;
     let timeline = Arc::new(Timeline::new());
     let kernels = DenseKernels::new(InstructionSet::detect().unwrap());
-    let directory = std::env::temp_dir().into();
-    let index = HnswIndex::<(u32, u32)>::with_points_min(
-        Metric::L2,
-        4,
-        SMALL,
-        kernels,
-        Arc::clone(&timeline),
-        (&directory, 50),
-    );
+    let slots = Slots::<(u32, u32), f32>::new(Arc::clone(&timeline), 4);
+    let index = HnswIndex::with_points_min(DenseRows::new(Metric::L2, 4, kernels, slots), SMALL, 50);
     let mut slots = vec![None; IDS as usize];
     let mut apply = |version: u32| {
         let batch = timeline.write();
@@ -428,7 +419,7 @@ fn searches_during_updates_see_whole_batches() {
                     while last < 60 {
                         i += 1;
                         let pin = timeline.pin();
-                        let reader = index.rows().slots().reader(&pin);
+                        let reader = index.slots().reader(&pin);
                         let mut found = Vec::new();
                         let mut collector = Collector::new(f32::INFINITY, |_, slot| {
                             found.push(*reader.entry(slot).unwrap());

@@ -1,8 +1,8 @@
 //! Posting lists of a window, for coordinates of one sign.
 
 use super::terms::TermTable;
-use crate::distance::row_codes::prefetch;
 use crate::distance::sparse::{Codes, WINDOW_POINTS_MAX};
+use crate::prefetch::prefetch;
 use crate::store::mapped::Memory;
 
 /// Impacts that are compared at once with the least one that is wanted.

@@ -7,8 +7,8 @@ use vektonn_core::Metric;
 use super::lists::{List, Postings};
 use super::query::SparseQuery;
 use super::window::Window;
-use crate::distance::row_codes::prefetch;
 use crate::distance::sparse::{DenseList, DenseLists};
+use crate::prefetch::prefetch;
 
 /// Queries with more terms compare every row: sums of so many shares say little.
 pub(super) const TERMS_MAX: usize = 1 << 14;

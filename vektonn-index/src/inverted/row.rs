@@ -2,7 +2,7 @@
 
 use vektonn_core::SparseVector;
 
-use crate::distance::row_codes::prefetch;
+use crate::prefetch::prefetch;
 
 /// A sparse vector. Neighbouring indices of most vectors differ by less than 2^16, so what is kept is the
 /// gap between them, in 16 bits.

@@ -1,6 +1,6 @@
 //! What belongs to a term in a window?
 
-use crate::distance::row_codes::prefetch;
+use crate::prefetch::prefetch;
 use crate::store::mapped::Memory;
 
 /// Values by term, in ascending order of terms.

@@ -19,7 +19,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::chunks::{BLOCK, Chunks};
 use super::slot_cell::SlotCell;
 use super::timeline::{Batch, Pin, Timeline};
-use crate::distance::row_codes::prefetch;
+use crate::prefetch::prefetch;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Entries of type `T` with a row of `width` values of type `R` each, by slot.

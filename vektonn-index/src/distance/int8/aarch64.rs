@@ -6,7 +6,7 @@ pub(super) mod dotprod {
     use crate::distance::aarch64::dotprod::dot;
     use crate::distance::int8::scans::scans;
     use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
-    use crate::distance::row_codes::prefetch;
+    use crate::prefetch::prefetch;
     use std::arch::aarch64::*;
 
     const WIDTH: usize = 4;

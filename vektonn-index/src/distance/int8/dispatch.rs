@@ -42,14 +42,18 @@ impl CodeKernels {
     pub(crate) fn new(instruction_set: InstructionSet) -> Self {
         match instruction_set {
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => Self {
-                one: avx512::scan_1,
-                several: avx512::scan_4,
-                join: avx512::join,
-                rotate: avx512::rotate,
-                encode: avx512::encode,
-                encode_query: avx512::encode_query,
-            },
+            InstructionSet::Avx512
+                if instruction_set.is_supported() && std::is_x86_feature_detected!("avx512vnni") =>
+            {
+                Self {
+                    one: avx512::scan_1,
+                    several: avx512::scan_4,
+                    join: avx512::join,
+                    rotate: avx512::rotate,
+                    encode: avx512::encode,
+                    encode_query: avx512::encode_query,
+                }
+            }
             #[cfg(target_arch = "x86_64")]
             InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => Self {
                 one: avx2::scan_1,
@@ -129,9 +133,4 @@ impl CodeKernels {
         // SAFETY: `new` picked functions that this processor supports.
         unsafe { (self.several)(tile, joined, probes, out) }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_vnni() -> bool {
-    std::is_x86_feature_detected!("avx512vnni")
 }

@@ -5,7 +5,7 @@
 pub(super) mod avx2 {
     use crate::distance::int8::scans::scans;
     use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
-    use crate::distance::row_codes::prefetch;
+    use crate::prefetch::prefetch;
     use std::arch::x86_64::*;
 
     const WIDTH: usize = 8;
@@ -89,7 +89,7 @@ pub(super) mod avx2 {
 pub(super) mod avx512 {
     use crate::distance::int8::scans::scans;
     use crate::distance::int8::{GROUP, Line, Probe, QueryCode, Rotation, Scores, Tile, Window};
-    use crate::distance::row_codes::prefetch;
+    use crate::prefetch::prefetch;
     use std::arch::x86_64::*;
 
     type Sums = __m512i;

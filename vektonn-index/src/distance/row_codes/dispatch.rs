@@ -6,7 +6,7 @@ use super::aarch64::Dotprod;
 use super::scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{Avx2, Avx512};
-use super::{LINE, Line, Task};
+use super::{Line, Task};
 use crate::distance::InstructionSet;
 use crate::store::mapped::Zeroed;
 
@@ -21,10 +21,9 @@ impl RowKernels {
     pub(crate) fn new(instruction_set: InstructionSet) -> Self {
         match instruction_set {
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 if instruction_set.is_supported() && has_vnni() => Self(instruction_set),
-            InstructionSet::Avx2 | InstructionSet::Avx512 if InstructionSet::Avx2.is_supported() => {
-                Self(InstructionSet::Avx2)
-            }
+            InstructionSet::Avx512 if can_run_avx512() => Self(instruction_set),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 | InstructionSet::Avx512 if can_run_avx2() => Self(InstructionSet::Avx2),
             #[cfg(target_arch = "aarch64")]
             InstructionSet::NeonDotprod if instruction_set.is_supported() => Self(instruction_set),
             _ => Self(InstructionSet::Scalar),
@@ -56,6 +55,16 @@ fn run_avx512<T: Task>(task: T) -> T::Output {
     task.run(unsafe { Avx512::new() })
 }
 
+/// Whether this processor has all that [`run_avx512`] is compiled for. A virtual machine may hide any of it for itself.
+#[cfg(target_arch = "x86_64")]
+fn can_run_avx512() -> bool {
+    // What AVX-512F includes for the compiler is detected with it.
+    InstructionSet::Avx512.is_supported()
+        && can_run_avx2()
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512vnni")
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 fn run_avx2<T: Task>(task: T) -> T::Output {
@@ -63,38 +72,21 @@ fn run_avx2<T: Task>(task: T) -> T::Output {
     task.run(unsafe { Avx2::new() })
 }
 
+/// Whether this processor has all that [`run_avx2`] is compiled for.
+#[cfg(target_arch = "x86_64")]
+fn can_run_avx2() -> bool {
+    std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("bmi1")
+        && std::is_x86_feature_detected!("bmi2")
+        && std::is_x86_feature_detected!("lzcnt")
+        && std::is_x86_feature_detected!("popcnt")
+}
+
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "neon,dotprod")]
 fn run_dotprod<T: Task>(task: T) -> T::Output {
     // SAFETY: this function is called only where the processor has them.
     task.run(unsafe { Dotprod::new() })
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_vnni() -> bool {
-    std::is_x86_feature_detected!("avx512bw") && std::is_x86_feature_detected!("avx512vnni")
-}
-
-/// Asks for the cache lines of a slice, which will be read soon.
-#[inline(always)]
-pub(crate) fn prefetch<T>(values: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for offset in (0..size_of_val(values)).step_by(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing, wherever it points to.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().cast::<i8>().wrapping_add(offset)) };
-    }
-    #[cfg(target_arch = "aarch64")]
-    for offset in (0..size_of_val(values)).step_by(LINE) {
-        let address = values.as_ptr().cast::<u8>().wrapping_add(offset);
-        // The intrinsic `_prefetch` is not stable yet.
-        // SAFETY: a prefetch reads nothing, wherever it points to.
-        unsafe {
-            std::arch::asm!("prfm pldl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
-        }
-    }
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let _ = (values, LINE);
 }
 
 // SAFETY: zero bytes are a line of zeros, which need not be dropped.

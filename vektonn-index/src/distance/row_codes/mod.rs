@@ -20,7 +20,7 @@ mod x86_64;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-pub(crate) use dispatch::{RowKernels, prefetch};
+pub(crate) use dispatch::RowKernels;
 
 /// Bytes of a line.
 pub(crate) const LINE: usize = 64;
