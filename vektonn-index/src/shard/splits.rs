@@ -86,7 +86,8 @@ impl Splits {
         }
         let mut splits: Vec<_> =
             table.values().filter(|split| layout.split_matches(split.key(), filter)).cloned().collect();
-        splits.sort_by_key(|split| Reverse(split.store.len()));
+        // Writers change the sizes meanwhile: each is asked once.
+        splits.sort_by_cached_key(|split| Reverse(split.store.len()));
         splits
     }
 
