@@ -10,6 +10,7 @@ use crate::distance::InstructionSet;
 use crate::top_k::TopK;
 
 mod codes;
+mod deletions;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 
