@@ -222,6 +222,9 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     ///
     /// # Errors
     /// [`ApplyError::Vector`] before anything is changed, [`ApplyError::Full`].
+    ///
+    /// # Panics
+    /// If an earlier batch has panicked, as by the hash or the comparison of an id. Searches go on, and do not see it.
     pub fn apply(
         &self,
         changes: impl IntoIterator<Item = StoreChange<Id, Payload>>,
@@ -233,13 +236,13 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
             }
         }
         let batch = self.timeline.write();
-        // Held until the batch is published, so that `get` never finds a slot that is not visible yet.
         let mut ids = self.ids.write();
+        // Published, or given up, before the ids are unlocked, so that `get` never finds a slot that is not visible yet.
+        let batch = batch;
         let applied = changes.into_iter().enumerate().try_for_each(|(position, change)| {
             self.apply_one(&batch, &mut ids, change).map_err(|source| ApplyError::Full { position, source })
         });
         self.index.finish(&batch);
-        drop(batch);
         applied
     }
 
@@ -315,6 +318,10 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         let ids = self.ids.read();
         let view = self.view();
         let at = view.at();
+        if self.timeline.is_broken() {
+            // The ids are those of a batch that nobody sees.
+            return view.iter().find(|hit| hit.id == id).map(read);
+        }
         let slot = ids.get(id, |slot| at.id_of(slot))?;
         drop(ids);
         at.hit(slot, 0.0).map(read)
