@@ -134,7 +134,7 @@ impl Graph {
         if slots.len() < PARALLEL_MIN * 256 {
             slots.for_each(relink);
         } else {
-            workers::run(|| slots.into_par_iter().with_min_len(256).for_each(relink));
+            workers::run(|| slots.into_par_iter().with_min_len(workers::part_min().max(256)).for_each(relink));
         }
     }
 }

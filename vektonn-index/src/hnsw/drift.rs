@@ -107,7 +107,7 @@ impl<T> HnswIndex<T> {
             (0..old.end()).filter_map(|slot| Some((slot, view.row(slot)?))).collect();
         let metric = self.metric;
         let code = |(slot, row)| _ = new.write(slot, row, factor(metric, row));
-        workers::run(|| live.into_par_iter().for_each(code));
+        workers::run(|| live.into_par_iter().with_min_len(workers::part_min()).for_each(code));
         // These dead are still a way to others; nobody comes across the rest.
         writer.upkeep.linked_dead().for_each(|slot| _ = new.write(slot, &old.decode(slot), 1.0));
         graph.codes.store(Arc::new(new));

@@ -249,7 +249,7 @@ impl<T> HnswIndex<T> {
             lost
         } else {
             workers::run(|| {
-                let lost = born.par_iter().map(code).collect();
+                let lost = born.par_iter().with_min_len(workers::part_min()).map(code).collect();
                 graph.link(new);
                 lost
             })
