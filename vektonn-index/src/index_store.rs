@@ -154,17 +154,18 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     }
 
     /// An empty store. If its vectors are to be in files ([`MemoryMode::Compact`](crate::MemoryMode)), those are in the
-    /// directory, without names, as long as the store exists. They are twice as large as all vectors, at most.
+    /// directory, without names, as long as the store exists. They are twice as large as all vectors, at most. The first
+    /// vectors, up to half a mebibyte of them, are in memory: small stores, of which there may be many, have no files.
     ///
     /// ```
     /// use vektonn_index::{HnswParams, IndexSpec, IndexStore, MemoryMode, Metric, StoreChange, VectorKind};
     ///
     /// let hnsw = Some(HnswParams { memory: MemoryMode::Compact, ..HnswParams::default() });
     /// let (kind, metric) = (VectorKind::Dense, Metric::L2);
-    /// let spec = IndexSpec { kind, metric, dimension: 2, hnsw, approximate: false };
+    /// let spec = IndexSpec { kind, metric, dimension: 2000, hnsw, approximate: false };
     /// let store = IndexStore::new_in(spec, &std::env::temp_dir())?;
-    /// store.apply([StoreChange::upsert("origin", [0.0, 0.0].try_into()?, ())])?;
-    /// assert_eq!(store.mapped_bytes(), 2 * size_of::<f32>());
+    /// store.apply([StoreChange::upsert("origin", [0.0; 2000].try_into()?, ())])?;
+    /// assert_eq!(store.mapped_bytes(), 2000 * size_of::<f32>());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -148,7 +148,7 @@ impl<T> FlatIndex<T> {
 
     pub(crate) fn bytes(&self) -> usize {
         let norm = if self.metric == Metric::Cosine { size_of::<u64>() } else { 0 };
-        self.slots.capacity() * (self.slots.bytes_per_slot() + norm) + self.plane.bytes()
+        self.slots.bytes() + self.slots.capacity() * norm + self.plane.bytes()
     }
 
     /// Offers the nearest live rows, and some more, with their final distances.

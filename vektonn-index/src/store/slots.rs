@@ -118,15 +118,16 @@ impl<T, R> Slots<T, R> {
         self.end.load(Ordering::Acquire) as usize
     }
 
-    /// Bytes of memory that each slot takes, heap data of entries and rows not included.
-    pub(crate) fn bytes_per_slot(&self) -> usize {
-        let row = if self.directory.is_none() { self.width * size_of::<R>() } else { 0 };
-        size_of::<Lifetime>() + size_of::<T>() + row
+    /// Bytes of memory in use, heap data of entries and rows not included.
+    pub(crate) fn bytes(&self) -> usize {
+        let each = size_of::<Lifetime>() + size_of::<T>() + self.width * size_of::<R>();
+        self.capacity() * each - self.mapped_bytes()
     }
 
-    /// Bytes of files that each slot takes.
-    pub(crate) fn mapped_bytes_per_slot(&self) -> usize {
-        if self.directory.is_some() { self.width * size_of::<R>() } else { 0 }
+    /// Bytes of files in use.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        let in_memory = if self.directory.is_some() { self.rows.mapped_from() as usize } else { usize::MAX };
+        self.capacity().saturating_sub(in_memory) * self.width * size_of::<R>()
     }
 
     /// Puts a new point into a vacant slot. It becomes visible when the batch is published.
