@@ -19,11 +19,14 @@ use super::select::select_neighbors;
 use crate::distance::row_codes::{RowKernel, Task};
 use crate::workers;
 
-/// A sweep begins when one in so many slots is dead, but not for fewer than [`SWEPT_TOGETHER_MIN`].
-const SLOTS_PER_SWEPT: usize = 128;
+/// A sweep begins when there is one dead point for so many live ones, but not for fewer than [`SWEPT_TOGETHER_MIN`].
+const LIVE_PER_SWEPT: usize = 128;
 const SWEPT_TOGETHER_MIN: usize = 64;
-/// Slots that the sweep advances with every change: it ends before as many have died again.
+/// Slots that the sweep advances with every change, for each slot that a live point has: it ends before as many have died again.
 const SLOTS_PER_CHANGE: usize = 128;
+/// A sweep advances by this part of the dead with every batch, at least: of many that were deleted at once, searches are soon
+/// rid.
+const PART_PER_BATCH: usize = 8;
 /// How many dead points one that loses links looks beyond.
 const DEAD_PASSED_MAX: usize = 128;
 const WORD: usize = u64::BITS as usize;
@@ -82,17 +85,17 @@ impl Upkeep {
         self.dying.iter().map(|(_, slot)| slot).chain(condemned).copied()
     }
 
-    /// Goes on after so many changes; returns slots that nothing links to any more.
+    /// Goes on after so many changes, with so many points alive; returns slots that nothing links to any more.
     pub(super) fn advance(
         &mut self,
         graph: &Graph,
-        changes: usize,
+        (changes, live): (usize, usize),
         is_free: impl Fn(u64) -> bool,
     ) -> Vec<u32> {
         let end = graph.codes.load().end();
         if self.sweep.is_none() {
             let free = self.dying.partition_point(|&(epoch, _)| is_free(epoch));
-            if free < (end as usize / SLOTS_PER_SWEPT).max(SWEPT_TOGETHER_MIN) {
+            if free < (live / LIVE_PER_SWEPT).max(SWEPT_TOGETHER_MIN) {
                 return Vec::new();
             }
             let condemned: Vec<u32> = self.dying.drain(..free).map(|(_, slot)| slot).collect();
@@ -104,7 +107,9 @@ impl Upkeep {
         }
         let Some(sweep) = &mut self.sweep else { return Vec::new() };
         // Slots that came after the sweep began were never linked to what had died before.
-        let slots = u32::try_from(changes.saturating_mul(SLOTS_PER_CHANGE)).unwrap_or(u32::MAX);
+        let slots_per_change = SLOTS_PER_CHANGE * (end as usize / live.max(1)).max(1);
+        let slots = changes.saturating_mul(slots_per_change).max(sweep.condemned.len() / PART_PER_BATCH);
+        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
         let stop = sweep.next.saturating_add(slots).min(end);
         graph.relink(sweep.next..stop, &sweep.marks);
         sweep.next = stop;

@@ -184,7 +184,7 @@ impl<T> HnswIndex<T> {
             born.retain(|slot| slot < next);
         }
         self.link(&graph, batch, writer, &born);
-        let unlinked = writer.upkeep.advance(&graph, changes, |epoch| batch.is_free(epoch));
+        let unlinked = writer.upkeep.advance(&graph, (changes, writer.live), |epoch| batch.is_free(epoch));
         unlinked.into_iter().for_each(|slot| self.rows.slots().bury(batch, slot));
         if writer.unfinished.is_some() {
             self.build_on(&graph, batch, writer, changes);
@@ -329,7 +329,8 @@ impl<T> HnswIndex<T> {
         let mut scratch = Scratch::take();
         let mut coded = std::mem::take(&mut scratch.query);
         let (sees_hidden, is_over) = (&|slot| reader.sees(slot), &|| options.check_deadline().is_err());
-        let walk = Walk { graph, codes, ef, sees_hidden, is_over };
+        let ways = (reader.end() as usize / SLOTS_PER_EF).min(EF_MAX);
+        let walk = Walk { graph, codes, ef, ways, sees_hidden, is_over };
         let CodedQuery { coordinates, codes: code, lines } = &mut coded;
         if self.metric == Metric::InnerProduct {
             codes.quantizer.encode_direction(query, coordinates, code);
@@ -342,9 +343,10 @@ impl<T> HnswIndex<T> {
             let scorer = ByDistance(codes, lines);
             graph.kernels.run(Search { walk, scorer, scratch: &mut scratch });
         }
-        let slots = scratch.pool.candidates().iter().map(|candidate| candidate.slot()).collect();
+        let slots = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
+        let found = (!scratch.has_lost_ways()).then(|| slots.collect());
         scratch.query = coded;
         scratch.give_back();
-        Some(slots)
+        found
     }
 }

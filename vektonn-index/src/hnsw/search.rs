@@ -58,6 +58,11 @@ impl Scratch {
         SCRATCH.take().unwrap_or_default()
     }
 
+    /// Whether the last walk met more points that it does not see, near enough to lead to others, than it could keep.
+    pub(super) fn has_lost_ways(&self) -> bool {
+        self.passed.bound() < self.pool.bound()
+    }
+
     /// Returns it.
     #[inline]
     pub(super) fn give_back(self: Box<Self>) {
@@ -119,6 +124,8 @@ pub(super) struct Walk<'s> {
     pub(super) graph: &'s Graph,
     pub(super) codes: &'s Codes,
     pub(super) ef: usize,
+    /// How many points that the search does not see are kept, at most, as ways to others.
+    pub(super) ways: usize,
     /// Whether the search wants a slot that not all see.
     pub(super) sees_hidden: &'s dyn Fn(u32) -> bool,
     /// Whether to give up; what was found until then is of no use.
@@ -144,18 +151,19 @@ impl<S: Scorer> Task for Search<'_, S> {
 impl<'s> Walk<'s> {
     /// From a point of the graph to near ones that are alive.
     pub(super) fn from_point(graph: &'s Graph, codes: &'s Codes, is_alive: &'s dyn Fn(u32) -> bool) -> Self {
-        Self { graph, codes, ef: graph.ef_construction, sees_hidden: is_alive, is_over: &|| false }
+        let ef = graph.ef_construction;
+        Self { graph, codes, ef, ways: ef, sees_hidden: is_alive, is_over: &|| false }
     }
 
     /// Leaves the nearest candidates in the scratch's pool.
     #[inline(always)]
     pub(super) fn run(self, kernel: impl RowKernel, scorer: impl Scorer, scratch: &mut Scratch) {
-        let Self { graph, codes, ef, sees_hidden, is_over } = self;
+        let Self { graph, codes, ef, ways, sees_hidden, is_over } = self;
         let Scratch { pool, passed, visited, neighbors, near, .. } = scratch;
         let end = codes.end();
         // Most of the entry points are far away: few of them need to be kept.
         pool.reset(ef.min(ENTRY_POINTS_KEPT));
-        passed.reset(ef);
+        passed.reset(ways);
         visited.reset(end);
         let entry_points = graph.entry_points.load();
         let most = entry_points.slots.len().max(graph.links.degree) + ROWS;

@@ -357,7 +357,7 @@ fn a_walk_ends_at_the_deadline() {
         asked.set(asked.get() + 1);
         asked.get() == 2
     };
-    let walk = Walk { graph, codes: &codes, ef: 2000, sees_hidden: &|_| true, is_over: &is_over };
+    let walk = Walk { graph, codes: &codes, ef: 2000, ways: 2000, sees_hidden: &|_| true, is_over: &is_over };
     graph.kernels.run(Search { walk, scorer: ByDistance(&codes, query), scratch: &mut scratch });
     assert_eq!(asked.get(), 2);
     assert!(scratch.pool.candidates().len() < 2000);
