@@ -83,3 +83,44 @@ fn sizes_may_change_while_splits_are_ordered_by_them() {
         assert!(fewest.unwrap().unwrap() >= DAYS.end as usize);
     });
 }
+
+/// A split that is empty goes once no search can see a point of it any more.
+#[test]
+fn splits_whose_points_are_gone_are_forgotten() {
+    let shard = shard();
+    let come_and_go = |days: Range<i64>| {
+        for day in days {
+            apply(&shard, (0..100).map(|id| upsert(day, id)));
+            apply(&shard, (0..100).map(|id| delete(day - 1, id)));
+        }
+        shard.stats()
+    };
+    let early = come_and_go(0..20);
+    let late = come_and_go(20..200);
+    assert!(early.splits.len() <= 4 && late.splits.len() <= 4, "{} splits", late.splits.len());
+    assert!(late.bytes <= early.bytes, "{} bytes, at first {}", late.bytes, early.bytes);
+    assert_eq!((late.points, found(&shard, 200)), (100, 100));
+    assert_eq!(late.splits[0].attributes, [Attribute::new("day", 199)]);
+}
+
+#[test]
+fn what_a_snapshot_sees_stays_while_its_splits_are_emptied_filled_and_emptied() {
+    let shard = shard();
+    apply(&shard, (0..50).flat_map(|id| [upsert(1, id), upsert(2, id)]));
+    let snapshot = shard.snapshot();
+    let before = snapshot.digest();
+    for round in 0..10 {
+        apply(&shard, (0..50).flat_map(|id| [delete(1, id), delete(2, id)]));
+        apply(&shard, (0..round % 3).map(|_| upsert(3, 0)));
+        let between = shard.snapshot();
+        assert_eq!(between.digest().points, u64::from(round >= 1));
+        drop(between);
+        apply(&shard, (0..50).flat_map(|id| [upsert(1, id), upsert(2, id)]));
+        assert_eq!(shard.snapshot().digest().points, before.points + u64::from(round >= 1));
+    }
+    apply(&shard, (0..50).flat_map(|id| [delete(1, id), delete(2, id)]).chain([delete(3, 0)]));
+    assert_eq!(snapshot.digest(), before);
+    drop(snapshot);
+    (0..4).for_each(|_| apply(&shard, std::iter::empty()));
+    assert!(shard.stats().splits.is_empty());
+}
