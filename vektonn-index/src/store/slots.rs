@@ -44,10 +44,13 @@ struct Lifetime {
 
 const ALIVE: u64 = u64::MAX;
 
+/// Dead slots that one insertion makes vacant, at most: each drops what its owner has kept there, and there may be millions.
+const FREED_PER_INSERT: usize = 64;
+
 /// What only the writer needs to know.
 #[derive(Default)]
 struct Vacancies {
-    /// Free for use, smallest last so that slots fill from the front.
+    /// Free for use, the last one first.
     free: Vec<u32>,
     /// Dead, with the epoch of their death, oldest first.
     dying: std::collections::VecDeque<(u64, u32)>,
@@ -179,9 +182,11 @@ impl<T, R> Slots<T, R> {
 
     fn vacant_slot(&self, batch: &Batch<'_>) -> Result<u32, IndexFull> {
         let mut vacancies = self.vacancies.lock();
-        while let Some(&(epoch, slot)) = vacancies.dying.front()
-            && batch.is_free(epoch)
-        {
+        for _ in 0..FREED_PER_INSERT {
+            let Some(&(epoch, slot)) = vacancies.dying.front() else { break };
+            if !batch.is_free(epoch) {
+                break;
+            }
             vacancies.dying.pop_front();
             vacancies.free.push(slot);
             self.drop_contents(slot);
@@ -456,6 +461,27 @@ mod tests {
             reader.slots().map(|slot| reader.entry(slot).unwrap().as_str()).collect::<Vec<_>>(),
             ["99"]
         );
+    }
+
+    /// However many have become free at once.
+    #[test]
+    fn an_insertion_frees_some_of_the_dead_only() {
+        let slots = Slots::<Arc<()>, f32>::new(Arc::new(Timeline::new()), 0);
+        let entry = Arc::new(());
+        let insert = |batch: &Batch<'_>| slots.insert(batch, Arc::clone(&entry), [].into_iter()).unwrap();
+        let batch = slots.timeline().write();
+        let used: Vec<u32> = (0..1000).map(|_| insert(&batch)).collect();
+        drop(batch);
+        let batch = slots.timeline().write();
+        used.into_iter().for_each(|slot| slots.remove(&batch, slot));
+        drop(batch);
+        let batch = slots.timeline().write();
+        for inserted in 1..=1000 {
+            insert(&batch);
+            let kept = Arc::strong_count(&entry) - 1 - inserted;
+            assert_eq!(kept, 1000_usize.saturating_sub(64 * inserted));
+        }
+        assert_eq!(slots.capacity(), 1000);
     }
 
     #[test]
