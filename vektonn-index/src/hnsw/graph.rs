@@ -25,6 +25,8 @@ pub(super) struct Graph {
     pub(super) hidden: Bits,
     /// Slots that died and may still be linked to.
     pub(super) dead: Bits,
+    /// The last batch that has linked points.
+    linked_in: AtomicU64,
     pub(super) entry_points: ArcSwap<EntryPoints>,
 }
 
@@ -48,6 +50,7 @@ impl Graph {
             parents: Parents::new(),
             hidden: Bits::new(),
             dead: Bits::new(),
+            linked_in: AtomicU64::new(0),
             entry_points: ArcSwap::default(),
         }
     }
@@ -58,6 +61,16 @@ impl Graph {
         self.parents.reserve(slot);
         self.hidden.reserve(slot);
         self.dead.reserve(slot);
+    }
+
+    /// Points will be linked in this batch.
+    pub(super) fn links_in(&self, batch: u64) {
+        self.linked_in.store(batch, Ordering::Relaxed);
+    }
+
+    /// Slots that a reader of `batch` may not see. If a later batch begins meanwhile, some of its slots are missing.
+    pub(super) fn hidden_from(&self, batch: u64) -> &Bits {
+        if batch >= self.linked_in.load(Ordering::Relaxed) { &self.dead } else { &self.hidden }
     }
 
     /// Whether a slot is a part of the graph and has not died.

@@ -79,8 +79,7 @@ impl Task for FindNeighbors<'_> {
         let scorer = ToPoint::new(codes, slot);
         let mut neighbors = Vec::with_capacity(graph.links.degree);
         let mut scratch = Scratch::take();
-        let is_alive = |slot| !graph.dead.contains(slot);
-        Walk::from_point(graph, codes, &is_alive).run(kernel, scorer, &mut scratch);
+        Walk::from_point(graph, codes).run(kernel, scorer, &mut scratch);
         let Scratch { pool, slots: mates, candidates, .. } = &mut *scratch;
         mates.clear();
         mates.extend(group.iter().filter(|&&mate| mate != slot));

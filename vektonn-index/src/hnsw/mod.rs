@@ -223,6 +223,9 @@ impl<T> HnswIndex<T> {
     fn link(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer, slots: &[u32]) {
         let view = self.rows.slots().writer_view(batch);
         let codes = graph.codes.load_full();
+        if !slots.is_empty() {
+            graph.links_in(batch.number());
+        }
         let before = writer.fresh.len();
         let mut born = Vec::with_capacity(slots.len());
         for &slot in slots {
@@ -330,7 +333,8 @@ impl<T> HnswIndex<T> {
         let mut coded = std::mem::take(&mut scratch.query);
         let (sees_hidden, is_over) = (&|slot| reader.sees(slot), &|| options.check_deadline().is_err());
         let ways = (reader.end() as usize / SLOTS_PER_EF).min(EF_MAX);
-        let walk = Walk { graph, codes, ef, ways, sees_hidden, is_over };
+        let hidden = graph.hidden_from(reader.batch());
+        let walk = Walk { graph, codes, ef, ways, hidden, sees_hidden, is_over };
         let CodedQuery { coordinates, codes: code, lines } = &mut coded;
         if self.metric == Metric::InnerProduct {
             codes.quantizer.encode_direction(query, coordinates, code);
