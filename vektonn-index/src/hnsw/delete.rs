@@ -7,6 +7,7 @@
 //! sweep finds all links, where a search for the dead point finds most). At its end nothing links to the condemned.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use rayon::prelude::*;
 
@@ -27,6 +28,8 @@ const SLOTS_PER_CHANGE: usize = 128;
 /// A sweep advances by this part of the dead with every batch, at least: of many that were deleted at once, searches are soon
 /// rid.
 const PART_PER_BATCH: usize = 8;
+/// Lists that are made anew before any of them is replaced: some megabytes.
+const RELINKED_TOGETHER: usize = 1 << 14;
 /// How many dead points one that loses links looks beyond.
 const DEAD_PASSED_MAX: usize = 128;
 const WORD: usize = u64::BITS as usize;
@@ -127,24 +130,29 @@ impl Graph {
         self.hidden.set(slot, true);
     }
 
-    fn relink(&self, slots: std::ops::Range<u32>, condemned: &SlotSet) {
+    fn relink(&self, slots: Range<u32>, condemned: &SlotSet) {
         let codes = &**self.codes.load();
         let relink = |slot: u32| {
             let links_to_condemned = self.links.of(slot).any(|link| condemned.contains(link));
-            if links_to_condemned && !condemned.contains(slot) {
-                self.kernels.run(Relink { graph: self, codes, slot, condemned });
-            }
+            let is_kept = links_to_condemned && !condemned.contains(slot);
+            is_kept.then(|| (slot, self.kernels.run(Relink { graph: self, codes, slot, condemned })))
         };
-        // Most lists need nothing.
-        if slots.len() < PARALLEL_MIN * 256 {
-            slots.for_each(relink);
-        } else {
-            workers::run(|| slots.into_par_iter().with_min_len(workers::part_min().max(256)).for_each(relink));
+        // All new lists of a group are made of old ones, so that they are the same for any number of threads.
+        for first in slots.clone().step_by(RELINKED_TOGETHER) {
+            let group = first..slots.end.min(first.saturating_add(RELINKED_TOGETHER as u32));
+            // Most lists need nothing.
+            let lists: Vec<(u32, Vec<u32>)> = if group.len() < PARALLEL_MIN * 256 {
+                group.filter_map(relink).collect()
+            } else {
+                let part_min = || workers::part_min().max(256);
+                workers::run(|| group.into_par_iter().with_min_len(part_min()).filter_map(relink).collect())
+            };
+            lists.iter().for_each(|(slot, neighbors)| self.links.set(*slot, neighbors));
         }
     }
 }
 
-/// Takes the condemned out of a list, and some of their neighbours in.
+/// A list without the condemned, with some of their neighbours instead.
 struct Relink<'g> {
     graph: &'g Graph,
     codes: &'g Codes,
@@ -153,10 +161,10 @@ struct Relink<'g> {
 }
 
 impl Task for Relink<'_> {
-    type Output = ();
+    type Output = Vec<u32>;
 
     #[inline(always)]
-    fn run(self, kernel: impl RowKernel) {
+    fn run(self, kernel: impl RowKernel) -> Vec<u32> {
         let Self { graph, codes, slot, condemned } = self;
         let (mut gone, mut neighbors): (Vec<u32>, Vec<u32>) =
             graph.links.of(slot).partition(|&link| condemned.contains(link));
@@ -189,6 +197,6 @@ impl Task for Relink<'_> {
             select_neighbors(codes, kernel, candidates, cut(graph.links.degree), &mut neighbors);
             scratch.give_back();
         }
-        graph.links.set(slot, &neighbors);
+        neighbors
     }
 }

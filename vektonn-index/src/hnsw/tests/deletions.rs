@@ -61,3 +61,20 @@ fn what_was_deleted_at_once_is_swept_by_a_few_changes() {
     apply_some(&mut subject, 6020..6030);
     assert!(linked_dead(&subject) <= 10, "{} dead", linked_dead(&subject));
 }
+
+#[test]
+fn the_graph_is_the_same_for_any_number_of_threads() {
+    let lists = |threads| {
+        let churn = || {
+            let mut subject = filled(SMALL, 6000);
+            // While the first ones are taken out, the others are still a way.
+            for part in [0..9, 9..19, 19..19] {
+                subject.apply((0..6000).filter(|id| part.contains(&(id % 20))).map(|id| (id, None)));
+            }
+            let graph = &subject.index.built.load_full().unwrap().graph;
+            (0..6000).map(|slot| graph.links.of(slot).collect()).collect::<Vec<Vec<u32>>>()
+        };
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(churn)
+    };
+    assert!(lists(1) == lists(4));
+}
