@@ -8,6 +8,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
@@ -95,6 +96,7 @@ impl Upkeep {
         (changes, live): (usize, usize),
         is_free: impl Fn(u64) -> bool,
     ) -> Vec<u32> {
+        graph.live.store(live, Ordering::Relaxed);
         let end = graph.codes.load().end();
         if self.sweep.is_none() {
             let free = self.dying.partition_point(|&(epoch, _)| is_free(epoch));

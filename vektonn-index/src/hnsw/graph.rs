@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use vektonn_core::HnswParams;
@@ -25,6 +25,8 @@ pub(super) struct Graph {
     pub(super) hidden: Bits,
     /// Slots that died and may still be linked to.
     pub(super) dead: Bits,
+    /// Points that are alive.
+    pub(super) live: AtomicUsize,
     /// The last batch that has linked points.
     linked_in: AtomicU64,
     pub(super) entry_points: ArcSwap<EntryPoints>,
@@ -50,6 +52,7 @@ impl Graph {
             parents: Parents::new(),
             hidden: Bits::new(),
             dead: Bits::new(),
+            live: AtomicUsize::new(0),
             linked_in: AtomicU64::new(0),
             entry_points: ArcSwap::default(),
         }

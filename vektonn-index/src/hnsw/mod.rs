@@ -36,6 +36,7 @@ mod visited;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -348,7 +349,9 @@ impl<T> HnswIndex<T> {
             graph.kernels.run(Search { walk, scorer, scratch: &mut scratch });
         }
         let slots = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
-        let found = (!scratch.has_lost_ways()).then(|| slots.collect());
+        // Comparing many would take too long until a sweep has taken the dead out of the way: near ones must do.
+        let are_many = graph.live.load(Ordering::Relaxed) > EF_MAX * SLOTS_PER_EF;
+        let found = (are_many || !scratch.has_lost_ways()).then(|| slots.collect());
         scratch.query = coded;
         scratch.give_back();
         found
