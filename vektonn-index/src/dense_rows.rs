@@ -91,7 +91,7 @@ impl<T> DenseRows<T> {
 
     pub(crate) fn bytes(&self) -> usize {
         let norm = if self.metric == Metric::Cosine { size_of::<u64>() } else { 0 };
-        self.slots.capacity() * (self.slots.bytes_per_slot() + norm)
+        self.slots.bytes() + self.slots.capacity() * norm
     }
 
     /// The row of a slot, if it is alive, and what it is multiplied with before it is coded.

@@ -253,10 +253,7 @@ impl<T> VectorIndex<T> {
     /// Bytes of files in use by rows.
     pub(crate) fn mapped_bytes(&self) -> usize {
         match self {
-            Self::Hnsw(index) => {
-                let slots = index.slots();
-                slots.capacity() * slots.mapped_bytes_per_slot()
-            }
+            Self::Hnsw(index) => index.slots().mapped_bytes(),
             Self::Flat(_) | Self::Inverted(_) => 0,
         }
     }

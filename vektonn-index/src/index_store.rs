@@ -145,15 +145,16 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     }
 
     /// An empty store. If its vectors are to be in files ([`MemoryMode::Compact`](crate::MemoryMode)), those are in the
-    /// directory, without names, as long as the store exists. They are twice as large as all vectors, at most.
+    /// directory, without names, as long as the store exists. They are twice as large as all vectors, at most. The first
+    /// vectors, up to half a mebibyte of them, are in memory: small stores, of which there may be many, have no files.
     ///
     /// ```
     /// use vektonn_index::{HnswParams, IndexSpec, IndexStore, MemoryMode, Metric, StoreChange};
     ///
     /// let params = HnswParams { memory: MemoryMode::Compact, ..HnswParams::default() };
-    /// let store = IndexStore::new_in(IndexSpec::hnsw(Metric::L2, 2, params), &std::env::temp_dir())?;
-    /// store.apply([StoreChange::upsert("origin", [0.0, 0.0].try_into()?, ())])?;
-    /// assert_eq!(store.mapped_bytes(), 2 * size_of::<f32>());
+    /// let store = IndexStore::new_in(IndexSpec::hnsw(Metric::L2, 2000, params), &std::env::temp_dir())?;
+    /// store.apply([StoreChange::upsert("origin", [0.0; 2000].try_into()?, ())])?;
+    /// assert_eq!(store.mapped_bytes(), 2000 * size_of::<f32>());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -213,6 +214,9 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     ///
     /// # Errors
     /// [`ApplyError`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// If an earlier batch has panicked, as by the hash or the comparison of an id. Searches go on, and do not see it.
     pub fn apply(
         &self,
         changes: impl IntoIterator<Item = StoreChange<Id, Payload>>,
@@ -225,10 +229,10 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         }
         let batch = self.timeline.write();
         self.reserve(&batch, &changes)?;
-        // Held until the batch is published, so that `get` never finds a slot that is not visible yet.
         let mut ids = self.ids.write();
+        // Published, or given up, before the ids are unlocked, so that `get` never finds a slot that is not visible yet.
+        let batch = batch;
         self.apply_in(&batch, &mut ids, changes);
-        drop(batch);
         Ok(())
     }
 
@@ -370,7 +374,11 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     pub(crate) fn locate(&self, id: &Id) -> (View<'_, Id, Payload>, Option<u32>) {
         let ids = self.ids.read();
         let view = self.view();
-        let slot = ids.get(id, |slot| view.at().id_of(slot));
+        let slot = match self.timeline.is_broken() {
+            // The ids are those of a batch that nobody sees.
+            true => view.at().find(id),
+            false => ids.get(id, |slot| view.at().id_of(slot)),
+        };
         (view, slot)
     }
 }

@@ -101,7 +101,7 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
         if now.pin.batch() == self.pin.batch() {
             return None;
         }
-        self.iter().find(|point| point.id == id)
+        self.at().point(self.at().find(id)?)
     }
 
     /// The number of points, which are counted one by one. That of [`IndexStore::len`] is known.
@@ -199,6 +199,11 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
     /// The id of the point in a live slot.
     pub(crate) fn id_of(&self, slot: u32) -> &'v Id {
         id_of(&self.reader, slot)
+    }
+
+    /// The live slot of an id, looked for among all.
+    pub(crate) fn find(&self, id: &Id) -> Option<u32> {
+        self.reader.slots().find(|&slot| self.id_of(slot) == id)
     }
 
     /// Offers the nearest points to `nearest`, which may hold points of other stores already.

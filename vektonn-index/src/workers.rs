@@ -2,7 +2,8 @@
 //!
 //! A writer holds its index's lock meanwhile. On a pool that others use too, its work might never be done: each thread of the
 //! pool may wait for that lock, and a thread of rayon that waits for a part of its work takes other work until then, maybe
-//! another change of the same index. So there are threads that only do writers' work, which takes no lock.
+//! another change of the same index. So there are threads that only do writers' work, which takes no lock. Where the system
+//! gives no threads, the work is done on the writer's own, in one part ([`part_min`]).
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,45 +11,76 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 /// By their numbers of threads.
 static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
 
 thread_local! {
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+    /// Whether work is being done here because there are no threads for it.
+    static IS_ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Parallel iterators of writers' work are divided into parts of at least so many items: into one, where there are no threads
+/// for it.
+pub(crate) fn part_min() -> usize {
+    if IS_ALONE.get() { usize::MAX } else { 1 }
 }
 
 /// Does the work on as many threads as the current rayon pool has, and waits for it.
 pub(crate) fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     let (is_in_pool, threads) = (rayon::current_thread_index().is_some(), rayon::current_num_threads());
     // The only thread of a pool takes no work from others while it does its own.
-    if IS_WORKER.get() || is_in_pool && threads == 1 {
+    if IS_WORKER.get() || IS_ALONE.get() || is_in_pool && threads == 1 {
         return work();
     }
-    let pool = pool(threads);
+    let Ok(pool) = pool(threads) else { return alone(work) };
     if !is_in_pool {
         return pool.install(work);
     }
     // A thread of another pool would take that one's work while it waits.
-    let done = std::thread::scope(|scope| scope.spawn(|| pool.install(work)).join());
-    done.unwrap_or_else(|panic| resume_unwind(panic))
+    let waiting = Mutex::new(Some(work));
+    let work = || waiting.lock().take().expect("it is done once");
+    let done = std::thread::scope(|scope| {
+        let waits = std::thread::Builder::new().spawn_scoped(scope, || pool.install(work()));
+        Some(waits.ok()?.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    done.unwrap_or_else(|| alone(work()))
 }
 
-fn pool(threads: usize) -> Arc<ThreadPool> {
-    let build = || {
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|thread| format!("writer-{thread}"))
-            .start_handler(|_| IS_WORKER.set(true));
-        // As for rayon's own pool: without threads nothing goes on.
-        Arc::new(pool.build().expect("threads can be started"))
-    };
-    Arc::clone(POOLS.lock().entry(threads).or_insert_with(build))
+/// Does the work on this thread, and takes none of others meanwhile.
+fn alone<R>(work: impl FnOnce() -> R) -> R {
+    /// Also if the work panics.
+    struct NotAlone;
+    impl Drop for NotAlone {
+        fn drop(&mut self) {
+            IS_ALONE.set(false);
+        }
+    }
+    IS_ALONE.set(true);
+    let _not_alone = NotAlone;
+    work()
+}
+
+fn pool(threads: usize) -> Result<Arc<ThreadPool>, ThreadPoolBuildError> {
+    let mut pools = POOLS.lock();
+    if let Some(pool) = pools.get(&threads) {
+        return Ok(Arc::clone(pool));
+    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|thread| format!("writer-{thread}"))
+        .start_handler(|_| IS_WORKER.set(true));
+    let pool = Arc::new(pool.build()?);
+    pools.insert(threads, Arc::clone(&pool));
+    Ok(pool)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use rayon::prelude::*;
 
     use super::*;
@@ -67,5 +99,18 @@ mod tests {
         assert_eq!(pool.install(|| run(rayon::current_num_threads)), 3);
         let single = ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
         assert!(!single.install(|| run(|| IS_WORKER.get())));
+    }
+
+    #[test]
+    fn work_that_is_done_alone_stays_on_its_thread() {
+        let threads_of = || -> BTreeSet<String> {
+            let thread = |_| format!("{:?}", std::thread::current().id());
+            (0..1000).into_par_iter().with_min_len(part_min()).map(thread).collect()
+        };
+        let pool = ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
+        let here = || BTreeSet::from([format!("{:?}", std::thread::current().id())]);
+        assert!(pool.install(|| alone(threads_of) == here()));
+        assert_eq!(alone(|| run(threads_of)), here());
+        assert_eq!(part_min(), 1);
     }
 }

@@ -12,15 +12,23 @@ use vektonn_index::{
     ApplyError, HnswParams, IndexFull, IndexSpec, IndexStore, MemoryMode, Metric, SearchOptions, StoreChange,
 };
 
-/// Points that the first file has room for.
+/// So many coordinates that the first rows are in a file.
+const DIMENSION: usize = 1024;
+/// Points that it has room for.
 const FIRST_FILE: u32 = 64;
+
+fn vector(first: f32) -> Vec<f32> {
+    let mut vector = vec![0.0; DIMENSION];
+    vector[0] = first;
+    vector
+}
 
 #[test]
 fn a_batch_that_does_not_fit_changes_nothing_in_a_store() {
     let directory = tempfile::tempdir().unwrap();
     let params = HnswParams { memory: MemoryMode::Compact, ..HnswParams::default() };
-    let store = IndexStore::new_in(IndexSpec::hnsw(Metric::L2, 1, params), directory.path()).unwrap();
-    let point = |id: u32, payload| StoreChange::upsert(id, [id as f32].try_into().unwrap(), payload);
+    let store = IndexStore::new_in(IndexSpec::hnsw(Metric::L2, DIMENSION, params), directory.path()).unwrap();
+    let point = |id: u32, payload| StoreChange::upsert(id, vector(id as f32).try_into().unwrap(), payload);
     store.apply((0..40).map(|id| point(id, "old"))).unwrap();
     std::fs::remove_dir(directory.path()).unwrap();
 
@@ -31,7 +39,7 @@ fn a_batch_that_does_not_fit_changes_nothing_in_a_store() {
     assert_eq!(full.to_string(), "cannot make room for vectors in a file: entity not found");
     assert_eq!((store.len(), store.view().iter().count()), (40, 40));
     assert!(store.view().iter().all(|point| *point.payload == "old"));
-    let nearest = store.search(&[1.0], &SearchOptions::new(1)).unwrap();
+    let nearest = store.search(&vector(1.0), &SearchOptions::new(1)).unwrap();
     assert_eq!((nearest[0].id, nearest[0].distance), (1, 0.0));
 
     // What fits is still taken, and everything when there is room again.
@@ -46,7 +54,7 @@ fn a_batch_that_does_not_fit_changes_nothing_in_a_store() {
 fn meta() -> Arc<IndexMeta> {
     let source = DataSourceMeta::from_yaml(
         DataSourceId { name: "Source".into(), version: "1.0".into() },
-        "{vectorDimension: 1, vectorsAreSparse: false, permanentAttributes: [id, red], \
+        "{vectorDimension: 1024, vectorsAreSparse: false, permanentAttributes: [id, red], \
          attributeValueTypes: {id: Int64, red: Bool}}",
     );
     let index = "{dataSourceId: {name: Source, version: 1.0}, \
@@ -61,7 +69,10 @@ fn attributes(id: i64, red: bool) -> Vec<Attribute> {
 }
 
 fn upsert(id: i64, red: bool) -> Change {
-    Change::Upsert(DataPoint { attributes: attributes(id, red), vector: Vector::dense([id as f64]) })
+    Change::Upsert(DataPoint {
+        attributes: attributes(id, red),
+        vector: Vector::dense(vector(id as f32).into_iter().map(f64::from).collect::<Vec<_>>()),
+    })
 }
 
 /// One split has room for its part of the batch, another one has not.

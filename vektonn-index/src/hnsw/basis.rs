@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use crate::distance::int8::{CodeKernels, Rotation};
 use crate::distance::row_codes::LINE;
 use crate::distance::{self, DenseKernels};
+use crate::workers;
 
 /// What a projection may lose of a row, as a part of the mean square: some times what codes of four bits lose.
 const LOST_MAX: f64 = 0.04;
@@ -162,7 +163,7 @@ impl Sample {
         let tile = (TILE / columns).max(1);
         for (i, b) in b.chunks(tile * columns).enumerate() {
             let rows = a.par_chunks_exact(columns).zip(out.par_chunks_exact_mut(out_columns));
-            rows.for_each(|(a, out)| {
+            rows.with_min_len(workers::part_min()).for_each(|(a, out)| {
                 self.kernels.dot_many(a, b, columns, &mut out[i * tile..][..b.len() / columns]);
             });
         }

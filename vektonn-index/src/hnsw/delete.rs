@@ -7,6 +7,8 @@
 //! sweep finds all links, where a search for the dead point finds most). At its end nothing links to the condemned.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 
@@ -19,11 +21,16 @@ use super::select::select_neighbors;
 use crate::distance::row_codes::{RowKernel, Task};
 use crate::workers;
 
-/// A sweep begins when one in so many slots is dead, but not for fewer than [`SWEPT_TOGETHER_MIN`].
-const SLOTS_PER_SWEPT: usize = 128;
+/// A sweep begins when there is one dead point for so many live ones, but not for fewer than [`SWEPT_TOGETHER_MIN`].
+const LIVE_PER_SWEPT: usize = 128;
 const SWEPT_TOGETHER_MIN: usize = 64;
-/// Slots that the sweep advances with every change: it ends before as many have died again.
+/// Slots that the sweep advances with every change, for each slot that a live point has: it ends before as many have died again.
 const SLOTS_PER_CHANGE: usize = 128;
+/// A sweep advances by this part of the dead with every batch, at least: of many that were deleted at once, searches are soon
+/// rid.
+const PART_PER_BATCH: usize = 8;
+/// Lists that are made anew before any of them is replaced: some megabytes.
+const RELINKED_TOGETHER: usize = 1 << 14;
 /// How many dead points one that loses links looks beyond.
 const DEAD_PASSED_MAX: usize = 128;
 const WORD: usize = u64::BITS as usize;
@@ -82,17 +89,18 @@ impl Upkeep {
         self.dying.iter().map(|(_, slot)| slot).chain(condemned).copied()
     }
 
-    /// Goes on after so many changes; returns slots that nothing links to any more.
+    /// Goes on after so many changes, with so many points alive; returns slots that nothing links to any more.
     pub(super) fn advance(
         &mut self,
         graph: &Graph,
-        changes: usize,
+        (changes, live): (usize, usize),
         is_free: impl Fn(u64) -> bool,
     ) -> Vec<u32> {
+        graph.live.store(live, Ordering::Relaxed);
         let end = graph.codes.load().end();
         if self.sweep.is_none() {
             let free = self.dying.partition_point(|&(epoch, _)| is_free(epoch));
-            if free < (end as usize / SLOTS_PER_SWEPT).max(SWEPT_TOGETHER_MIN) {
+            if free < (live / LIVE_PER_SWEPT).max(SWEPT_TOGETHER_MIN) {
                 return Vec::new();
             }
             let condemned: Vec<u32> = self.dying.drain(..free).map(|(_, slot)| slot).collect();
@@ -104,7 +112,9 @@ impl Upkeep {
         }
         let Some(sweep) = &mut self.sweep else { return Vec::new() };
         // Slots that came after the sweep began were never linked to what had died before.
-        let slots = u32::try_from(changes.saturating_mul(SLOTS_PER_CHANGE)).unwrap_or(u32::MAX);
+        let slots_per_change = SLOTS_PER_CHANGE * (end as usize / live.max(1)).max(1);
+        let slots = changes.saturating_mul(slots_per_change).max(sweep.condemned.len() / PART_PER_BATCH);
+        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
         let stop = sweep.next.saturating_add(slots).min(end);
         graph.relink(sweep.next..stop, &sweep.marks);
         sweep.next = stop;
@@ -122,24 +132,29 @@ impl Graph {
         self.hidden.set(slot, true);
     }
 
-    fn relink(&self, slots: std::ops::Range<u32>, condemned: &SlotSet) {
+    fn relink(&self, slots: Range<u32>, condemned: &SlotSet) {
         let codes = &**self.codes.load();
         let relink = |slot: u32| {
             let links_to_condemned = self.links.of(slot).any(|link| condemned.contains(link));
-            if links_to_condemned && !condemned.contains(slot) {
-                self.kernels.run(Relink { graph: self, codes, slot, condemned });
-            }
+            let is_kept = links_to_condemned && !condemned.contains(slot);
+            is_kept.then(|| (slot, self.kernels.run(Relink { graph: self, codes, slot, condemned })))
         };
-        // Most lists need nothing.
-        if slots.len() < PARALLEL_MIN * 256 {
-            slots.for_each(relink);
-        } else {
-            workers::run(|| slots.into_par_iter().with_min_len(256).for_each(relink));
+        // All new lists of a group are made of old ones, so that they are the same for any number of threads.
+        for first in slots.clone().step_by(RELINKED_TOGETHER) {
+            let group = first..slots.end.min(first.saturating_add(RELINKED_TOGETHER as u32));
+            // Most lists need nothing.
+            let lists: Vec<(u32, Vec<u32>)> = if group.len() < PARALLEL_MIN * 256 {
+                group.filter_map(relink).collect()
+            } else {
+                let part_min = || workers::part_min().max(256);
+                workers::run(|| group.into_par_iter().with_min_len(part_min()).filter_map(relink).collect())
+            };
+            lists.iter().for_each(|(slot, neighbors)| self.links.set(*slot, neighbors));
         }
     }
 }
 
-/// Takes the condemned out of a list, and some of their neighbours in.
+/// A list without the condemned, with some of their neighbours instead.
 struct Relink<'g> {
     graph: &'g Graph,
     codes: &'g Codes,
@@ -148,10 +163,10 @@ struct Relink<'g> {
 }
 
 impl Task for Relink<'_> {
-    type Output = ();
+    type Output = Vec<u32>;
 
     #[inline(always)]
-    fn run(self, kernel: impl RowKernel) {
+    fn run(self, kernel: impl RowKernel) -> Vec<u32> {
         let Self { graph, codes, slot, condemned } = self;
         let (mut gone, mut neighbors): (Vec<u32>, Vec<u32>) =
             graph.links.of(slot).partition(|&link| condemned.contains(link));
@@ -184,6 +199,6 @@ impl Task for Relink<'_> {
             select_neighbors(codes, kernel, candidates, cut(graph.links.degree), &mut neighbors);
             scratch.give_back();
         }
-        graph.links.set(slot, &neighbors);
+        neighbors
     }
 }

@@ -105,7 +105,7 @@ impl<T> HnswIndex<T> {
         let live: Vec<(u32, (&[f32], f64))> =
             (0..old.end()).filter_map(|slot| Some((slot, row(slot)?))).collect();
         let code = |(slot, (row, factor))| _ = new.write(slot, row, factor);
-        workers::run(|| live.into_par_iter().for_each(code));
+        workers::run(|| live.into_par_iter().with_min_len(workers::part_min()).for_each(code));
         // These dead are still a way to others; nobody comes across the rest.
         writer.upkeep.linked_dead().for_each(|slot| _ = new.write(slot, &old.decode(slot), 1.0));
         graph.codes.store(Arc::new(new));

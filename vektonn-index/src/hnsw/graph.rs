@@ -1,7 +1,8 @@
 //! Who is linked to whom.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use vektonn_core::HnswParams;
@@ -25,6 +26,10 @@ pub(super) struct Graph {
     pub(super) hidden: Bits,
     /// Slots that died and may still be linked to.
     pub(super) dead: Bits,
+    /// Points that are alive.
+    pub(super) live: AtomicUsize,
+    /// The last batch that has linked points.
+    linked_in: AtomicU64,
     pub(super) entry_points: ArcSwap<EntryPoints>,
 }
 
@@ -48,6 +53,8 @@ impl Graph {
             parents: Parents::new(),
             hidden: Bits::new(),
             dead: Bits::new(),
+            live: AtomicUsize::new(0),
+            linked_in: AtomicU64::new(0),
             entry_points: ArcSwap::default(),
         }
     }
@@ -58,6 +65,16 @@ impl Graph {
         self.parents.reserve(slot);
         self.hidden.reserve(slot);
         self.dead.reserve(slot);
+    }
+
+    /// Points will be linked in this batch.
+    pub(super) fn links_in(&self, batch: u64) {
+        self.linked_in.store(batch, Ordering::Relaxed);
+    }
+
+    /// Slots that a reader of `batch` may not see. If a later batch begins meanwhile, some of its slots are missing.
+    pub(super) fn hidden_from(&self, batch: u64) -> &Bits {
+        if batch >= self.linked_in.load(Ordering::Relaxed) { &self.dead } else { &self.hidden }
     }
 
     /// Whether a slot is a part of the graph and has not died.
@@ -82,8 +99,10 @@ impl Graph {
             return;
         }
         let is_good = |slot: &u32| self.is_linked(*slot) && !must_go(*slot);
-        let mut slots: Vec<u32> =
-            spread(end, ENTRY_POINTS).filter_map(|slot| (slot..end).find(is_good)).collect();
+        // Each in its range, so that no live point is overlooked: without an entry point none would be found any more.
+        let mut slots: Vec<u32> = ranges(end, ENTRY_POINTS)
+            .filter_map(|(range, slot)| (slot..range.end).chain(range.start..slot).find(is_good))
+            .collect();
         slots.extend(old.slots.first().filter(|&&root| !must_go(root)));
         let root = slots.pop();
         slots.retain(|&slot| Some(slot) != root);
@@ -102,13 +121,21 @@ impl Graph {
     }
 }
 
-/// About `count` slots below `end`: one from each of as many ranges, but not in a regular distance, since points that come
+/// At most `count` slots below `end`: one from each of as many ranges, but not in a regular distance, since points that come
 /// in turns may be alike.
 pub(super) fn spread(end: u32, count: usize) -> impl Iterator<Item = u32> {
+    ranges(end, count).map(|(_, slot)| slot)
+}
+
+/// At most `count` ranges that the slots below `end` are divided into, each with one of its slots.
+fn ranges(end: u32, count: usize) -> impl Iterator<Item = (Range<u32>, u32)> {
     let width = (end as usize).div_ceil(count).max(1);
-    let chance = |first: usize| (first as u64 ^ 0x5851_f42d).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-    let slots = (0..end as usize).step_by(width).map(move |first| first + chance(first) as usize % width);
-    slots.filter(move |&slot| slot < end as usize).map(|slot| slot as u32)
+    let chance = |first: u32| (u64::from(first) ^ 0x5851_f42d).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    (0..end).step_by(width).map(move |first| {
+        let range = first..end.min(first.saturating_add(width as u32));
+        let slot = first + (chance(first) % range.len() as u64) as u32;
+        (range, slot)
+    })
 }
 
 /// The neighbours of each slot, at most `degree`.

@@ -13,6 +13,7 @@ use super::pool::Candidate;
 use super::search::{Scratch, ToPoint, Walk, score_before};
 use super::select::select_neighbors;
 use crate::distance::row_codes::{RowKernel, Task};
+use crate::workers;
 
 /// Points that are linked together.
 const GROUP: usize = 256;
@@ -37,8 +38,11 @@ impl Graph {
         let codes = &**self.codes.load();
         let is_small = group.len() < PARALLEL_MIN;
         let find = |&slot: &u32| self.kernels.run(FindNeighbors { graph: self, codes, slot, group });
-        let neighbors: Vec<Vec<u32>> =
-            if is_small { group.iter().map(find).collect() } else { group.par_iter().map(find).collect() };
+        let neighbors: Vec<Vec<u32>> = if is_small {
+            group.iter().map(find).collect()
+        } else {
+            group.par_iter().with_min_len(workers::part_min()).map(find).collect()
+        };
         let mut backlinks: Vec<(u32, u32)> = Vec::with_capacity(group.len() * self.links.degree);
         for (&slot, neighbors) in group.iter().zip(&neighbors) {
             self.links.set(slot, neighbors);
@@ -50,7 +54,7 @@ impl Graph {
         if is_small {
             targets.iter().for_each(add)
         } else {
-            targets.par_iter().for_each(add)
+            targets.par_iter().with_min_len(workers::part_min()).for_each(add)
         }
         self.begin_with(group);
         self.attach(group, &neighbors);
@@ -75,8 +79,7 @@ impl Task for FindNeighbors<'_> {
         let scorer = ToPoint::new(codes, slot);
         let mut neighbors = Vec::with_capacity(graph.links.degree);
         let mut scratch = Scratch::take();
-        let is_alive = |slot| !graph.dead.contains(slot);
-        Walk::from_point(graph, codes, &is_alive).run(kernel, scorer, &mut scratch);
+        Walk::from_point(graph, codes).run(kernel, scorer, &mut scratch);
         let Scratch { pool, slots: mates, candidates, .. } = &mut *scratch;
         mates.clear();
         mates.extend(group.iter().filter(|&&mate| mate != slot));

@@ -35,6 +35,7 @@ mod tree;
 mod visited;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -166,7 +167,7 @@ impl<T> HnswIndex<T> {
             born.retain(|slot| slot < next);
         }
         self.link(&graph, batch, writer, &born);
-        let unlinked = writer.upkeep.advance(&graph, changes, |epoch| batch.is_free(epoch));
+        let unlinked = writer.upkeep.advance(&graph, (changes, writer.live), |epoch| batch.is_free(epoch));
         unlinked.into_iter().for_each(|slot| self.slots().bury(batch, slot));
         if writer.unfinished.is_some() {
             self.build_on(&graph, batch, writer, changes);
@@ -205,6 +206,9 @@ impl<T> HnswIndex<T> {
     fn link(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer, slots: &[u32]) {
         let view = self.slots().writer_view(batch);
         let codes = graph.codes.load_full();
+        if !slots.is_empty() {
+            graph.links_in(batch.number());
+        }
         let before = writer.fresh.len();
         let mut born = Vec::with_capacity(slots.len());
         for &slot in slots {
@@ -230,7 +234,7 @@ impl<T> HnswIndex<T> {
             lost
         } else {
             workers::run(|| {
-                let lost = born.par_iter().map(code).collect();
+                let lost = born.par_iter().with_min_len(workers::part_min()).map(code).collect();
                 graph.link(new);
                 lost
             })
@@ -308,7 +312,9 @@ impl<T> HnswIndex<T> {
         let mut scratch = Scratch::take();
         let mut coded = std::mem::take(&mut scratch.query);
         let (sees_hidden, is_over) = (&|slot| reader.sees(slot), &|| options.check_deadline().is_err());
-        let walk = Walk { graph, codes, ef, sees_hidden, is_over };
+        let ways = (reader.end() as usize / SLOTS_PER_EF).min(EF_MAX);
+        let hidden = graph.hidden_from(reader.batch());
+        let walk = Walk { graph, codes, ef, ways, hidden, sees_hidden, is_over };
         let CodedQuery { coordinates, codes: code, lines } = &mut coded;
         if self.rows.metric() == Metric::InnerProduct {
             codes.quantizer.encode_direction(query.coordinates, coordinates, code);
@@ -321,9 +327,12 @@ impl<T> HnswIndex<T> {
             let scorer = ByDistance(codes, lines);
             graph.kernels.run(Search { walk, scorer, scratch: &mut scratch });
         }
-        let slots = scratch.pool.candidates().iter().map(|candidate| candidate.slot()).collect();
+        let slots = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
+        // Comparing many would take too long until a sweep has taken the dead out of the way: near ones must do.
+        let are_many = graph.live.load(Ordering::Relaxed) > EF_MAX * SLOTS_PER_EF;
+        let found = (are_many || !scratch.has_lost_ways()).then(|| slots.collect());
         scratch.query = coded;
         scratch.give_back();
-        Some(slots)
+        found
     }
 }

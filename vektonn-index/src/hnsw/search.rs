@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::codes::Codes;
-use super::graph::{Graph, Links};
+use super::graph::{Bits, Graph, Links};
 use super::pool::{Candidate, Pool};
 use super::visited::Visited;
 use crate::distance::row_codes::{Line, ROWS, RowKernel, Task};
@@ -57,6 +57,11 @@ impl Scratch {
     #[inline]
     pub(super) fn take() -> Box<Self> {
         SCRATCH.take().unwrap_or_default()
+    }
+
+    /// Whether the last walk met more points that it does not see, near enough to lead to others, than it could keep.
+    pub(super) fn has_lost_ways(&self) -> bool {
+        self.passed.bound() < self.pool.bound()
     }
 
     /// Returns it.
@@ -120,7 +125,11 @@ pub(super) struct Walk<'s> {
     pub(super) graph: &'s Graph,
     pub(super) codes: &'s Codes,
     pub(super) ef: usize,
-    /// Whether the search wants a slot that not all see.
+    /// How many points that the search does not see are kept, at most, as ways to others.
+    pub(super) ways: usize,
+    /// Slots that the search may not want.
+    pub(super) hidden: &'s Bits,
+    /// Whether it wants such a slot.
     pub(super) sees_hidden: &'s dyn Fn(u32) -> bool,
     /// Whether to give up; what was found until then is of no use.
     pub(super) is_over: &'s dyn Fn() -> bool,
@@ -144,19 +153,21 @@ impl<S: Scorer> Task for Search<'_, S> {
 
 impl<'s> Walk<'s> {
     /// From a point of the graph to near ones that are alive.
-    pub(super) fn from_point(graph: &'s Graph, codes: &'s Codes, is_alive: &'s dyn Fn(u32) -> bool) -> Self {
-        Self { graph, codes, ef: graph.ef_construction, sees_hidden: is_alive, is_over: &|| false }
+    pub(super) fn from_point(graph: &'s Graph, codes: &'s Codes) -> Self {
+        let ef = graph.ef_construction;
+        let (hidden, sees_hidden, is_over) = (&graph.dead, &|_| false, &|| false);
+        Self { graph, codes, ef, ways: ef, hidden, sees_hidden, is_over }
     }
 
     /// Leaves the nearest candidates in the scratch's pool.
     #[inline(always)]
     pub(super) fn run(self, kernel: impl RowKernel, scorer: impl Scorer, scratch: &mut Scratch) {
-        let Self { graph, codes, ef, sees_hidden, is_over } = self;
+        let Self { graph, codes, ef, ways, hidden, sees_hidden, is_over } = self;
         let Scratch { pool, passed, visited, neighbors, near, .. } = scratch;
         let end = codes.end();
         // Most of the entry points are far away: few of them need to be kept.
         pool.reset(ef.min(ENTRY_POINTS_KEPT));
-        passed.reset(ef);
+        passed.reset(ways);
         visited.reset(end);
         let entry_points = graph.entry_points.load();
         let most = entry_points.slots.len().max(graph.links.degree) + ROWS;
@@ -172,7 +183,7 @@ impl<'s> Walk<'s> {
         for expanded in 1_usize.. {
             let near_count = score_all(kernel, scorer, codes, (&mut *neighbors, new), pool.bound(), near);
             for &candidate in &near[..near_count] {
-                offer(graph, sees_hidden, candidate, pool, passed);
+                offer(&graph.links, (hidden, sees_hidden), candidate, pool, passed);
             }
             if expanded == 1 {
                 pool.widen(ef);
@@ -274,17 +285,17 @@ fn expand_next(pool: &mut Pool, passed: &mut Pool) -> Option<Candidate> {
 /// A point that the search does not see is a way to others, but takes no place among the nearest.
 #[inline(always)]
 fn offer(
-    graph: &Graph,
-    sees_hidden: &dyn Fn(u32) -> bool,
+    links: &Links,
+    (hidden, sees_hidden): (&Bits, &dyn Fn(u32) -> bool),
     candidate: Candidate,
     pool: &mut Pool,
     passed: &mut Pool,
 ) {
     if pool.is_open_to(candidate) {
         let slot = candidate.slot();
-        let pool = if graph.hidden.contains(slot) && !sees_hidden(slot) { passed } else { pool };
+        let pool = if hidden.contains(slot) && !sees_hidden(slot) { passed } else { pool };
         if pool.offer(candidate) {
-            graph.links.prefetch(slot);
+            links.prefetch(slot);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::store::timeline::Timeline;
 use crate::top_k::TopK;
 
 mod codes;
+mod deletions;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 
@@ -342,6 +343,20 @@ fn a_graph_is_begun_and_given_up_with_the_number_of_points() {
     assert!(subject.slots_used() < 600, "{}", subject.slots_used());
 }
 
+/// A search need not ask of each point whether it is alive, only while others are being added.
+#[test]
+fn what_a_batch_has_linked_is_hidden_from_those_before_it_only() {
+    let mut subject = Subject::new(Metric::L2, 8, SMALL, 200);
+    subject.apply((0..1000).map(|id| (id, Some(point(id.into(), 8, 5)))));
+    let before = subject.timeline.pin().batch();
+    subject.apply((1000..1100).map(|id| (id, Some(point(id.into(), 8, 5)))).chain([(0, None)]));
+    let graph = &subject.index.built.load_full().unwrap().graph;
+    let hidden =
+        |batch| (0..1100).filter(|&slot| graph.hidden_from(batch).contains(slot)).collect::<Vec<_>>();
+    assert_eq!(hidden(before + 1), [0]);
+    assert_eq!(hidden(before), [0].into_iter().chain(1000..1100).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_walk_ends_at_the_deadline() {
     let mut subject = Subject::new(Metric::L2, 8, SMALL, 200);
@@ -354,7 +369,15 @@ fn a_walk_ends_at_the_deadline() {
         asked.set(asked.get() + 1);
         asked.get() == 2
     };
-    let walk = Walk { graph, codes: &codes, ef: 2000, sees_hidden: &|_| true, is_over: &is_over };
+    let walk = Walk {
+        graph,
+        codes: &codes,
+        ef: 2000,
+        ways: 2000,
+        hidden: &graph.dead,
+        sees_hidden: &|_| true,
+        is_over: &is_over,
+    };
     graph.kernels.run(Search { walk, scorer: ByDistance(&codes, query), scratch: &mut scratch });
     assert_eq!(asked.get(), 2);
     assert!(scratch.pool.candidates().len() < 2000);

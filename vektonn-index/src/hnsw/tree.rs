@@ -201,8 +201,7 @@ impl Task for FindNearest<'_> {
     fn run(self, kernel: impl RowKernel) -> Vec<u32> {
         let Self { graph, codes, slot } = self;
         let mut scratch = Scratch::take();
-        let is_alive = |slot| !graph.dead.contains(slot);
-        Walk::from_point(graph, codes, &is_alive).run(kernel, ToPoint::new(codes, slot), &mut scratch);
+        Walk::from_point(graph, codes).run(kernel, ToPoint::new(codes, slot), &mut scratch);
         let found = scratch.pool.candidates().iter().map(|candidate| candidate.slot());
         let found = found.filter(|&other| other != slot).collect();
         scratch.give_back();

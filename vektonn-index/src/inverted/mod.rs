@@ -102,8 +102,7 @@ impl<T> InvertedIndex<T> {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        let slots = self.slots.capacity() * self.slots.bytes_per_slot();
-        slots + self.row_bytes.load(Ordering::Relaxed) as usize + self.windows.bytes()
+        self.slots.bytes() + self.row_bytes.load(Ordering::Relaxed) as usize + self.windows.bytes()
     }
 
     /// Offers the nearest live rows, and some more, with their final distances.

@@ -221,6 +221,9 @@ impl Shard {
     ///
     /// # Errors
     /// [`IndexFull`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// As [`apply_prepared`](Self::apply_prepared).
     pub fn apply(&self, changes: Vec<Change>) -> Result<ApplyReport, IndexFull> {
         let prepared: Vec<_> = if changes.len() < PARALLEL_CHANGES_MIN {
             changes.into_iter().map(|change| self.prepare(change)).collect()
@@ -266,6 +269,9 @@ impl Shard {
     ///
     /// # Errors
     /// [`IndexFull`]; nothing has changed then.
+    ///
+    /// # Panics
+    /// If an earlier batch has panicked. Searches go on, and do not see it.
     pub fn apply_prepared(&self, changes: Vec<PreparedChange>) -> Result<(), IndexFull> {
         self.splits.apply(&self.timeline.write(), changes)
     }

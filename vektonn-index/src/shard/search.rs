@@ -45,7 +45,7 @@ impl Shard {
         options.deadline = deadline;
         options.check_deadline()?;
         let pin = self.timeline.pin();
-        // After the pin: every split with a point that the pin sees is among them.
+        // After the pin: every split with a point that the pin sees is among them, since none goes before that can be seen.
         let splits = self.splits.matching(&self.layout, &query.split_filter);
         let search = |vectors: &[Vector], calls| {
             let vectors = vectors.iter().map(|vector| match vector {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use vektonn_core::Attribute;
 
 use super::PreparedChange;
@@ -26,7 +27,7 @@ pub(super) struct Split {
     store: SplitStore,
 }
 
-/// By key. The whole table is replaced when a split is added, which is rare.
+/// By key. The whole table is replaced when splits come or go, which is rare.
 pub(super) type Table = HashMap<Box<[u8]>, Arc<Split>>;
 
 pub(super) struct Splits {
@@ -35,6 +36,9 @@ pub(super) struct Splits {
     timeline: Arc<Timeline>,
     directory: Arc<Path>,
     table: ArcSwap<Table>,
+    /// The keys of splits that a batch has left empty, with its epoch: once no search can see their points, they go. For the
+    /// writer.
+    emptied: Mutex<HashMap<Box<[u8]>, u64>>,
 }
 
 impl Split {
@@ -62,7 +66,7 @@ impl Splits {
         timeline: Arc<Timeline>,
         directory: Arc<Path>,
     ) -> Self {
-        Self { spec, kernels, timeline, directory, table: ArcSwap::default() }
+        Self { spec, kernels, timeline, directory, table: ArcSwap::default(), emptied: Mutex::default() }
     }
 
     /// Where vectors may be in files.
@@ -86,7 +90,8 @@ impl Splits {
         }
         let mut splits: Vec<_> =
             table.values().filter(|split| layout.split_matches(split.key(), filter)).cloned().collect();
-        splits.sort_by_key(|split| Reverse(split.store.len()));
+        // Writers change the sizes meanwhile: each is asked once.
+        splits.sort_by_cached_key(|split| Reverse(split.store.len()));
         splits
     }
 
@@ -101,23 +106,42 @@ impl Splits {
         }
         // A deletion makes no split: where there is none, there is nothing to delete.
         let grows = |changes: &[SplitChange]| changes.iter().any(StoreChange::is_upsert);
-        self.add_missing(by_split.iter().filter(|(_, changes)| grows(changes)).map(|(key, _)| key));
+        self.replace_table(batch, by_split.iter().filter(|(_, changes)| grows(changes)).map(|(key, _)| key));
         let table = self.table.load();
         let split = |(key, changes)| Some((table.get(&key)?, changes));
         let by_split: Vec<(_, Vec<SplitChange>)> = by_split.into_iter().filter_map(split).collect();
         // In all of them before the first change.
-        by_split.iter().try_for_each(|(split, changes)| split.store.reserve(batch, changes))?;
-        by_split.into_iter().for_each(|(split, changes)| split.store.apply_reserved(batch, changes));
-        Ok(())
+        let fits = by_split.iter().try_for_each(|(split, changes)| split.store.reserve(batch, changes));
+        for (split, changes) in by_split {
+            if fits.is_ok() {
+                split.store.apply_reserved(batch, changes);
+            }
+            if split.store.is_empty() {
+                self.emptied.lock().insert(split.key.clone(), batch.epoch());
+            }
+        }
+        fits
     }
 
-    fn add_missing<'k>(&self, keys: impl Iterator<Item = &'k Box<[u8]>>) {
+    /// Adds splits of these keys, which will be filled, and takes out those that have been empty for so long that no search
+    /// can see a point of them.
+    fn replace_table<'k>(&self, batch: &Batch<'_>, keys: impl Iterator<Item = &'k Box<[u8]>>) {
         let table = self.table.load();
-        let missing: Vec<_> = keys.filter(|key| !table.contains_key(*key)).cloned().collect();
-        if missing.is_empty() {
+        let mut emptied = self.emptied.lock();
+        let mut missing = Vec::new();
+        for key in keys {
+            emptied.remove(key);
+            if !table.contains_key(key) {
+                missing.push(key.clone());
+            }
+        }
+        emptied.retain(|key, _| table.get(key).is_some_and(|split| split.store.is_empty()));
+        let gone: Vec<_> = emptied.extract_if(|_, &mut epoch| batch.is_free(epoch)).collect();
+        if missing.is_empty() && gone.is_empty() {
             return;
         }
         let mut table = Table::clone(&table);
+        gone.iter().for_each(|(key, _)| _ = table.remove(key));
         table.extend(missing.into_iter().map(|key| {
             let timeline = Arc::clone(&self.timeline);
             let store = IndexStore::on_timeline(self.spec, self.kernels, timeline, &self.directory);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::mapped::{Memory, Zeroed};
+use super::mapped::{MAPPED_BYTES_MIN, Memory, Zeroed};
 
 /// Slots in the first chunk; each further chunk is twice as large. Also the size of a [`block`](BLOCK).
 const FIRST: usize = 64;
@@ -53,11 +53,23 @@ impl<T> Chunks<T> {
         self.chunks[chunk].get_or_init(|| Memory::zeroed((FIRST << chunk) * self.width));
     }
 
-    /// Makes room for `slot`, with zeros in a file of the directory. Only for the one writer.
+    /// Slots below this one are always in memory: each of the chunks they are in would be a small file.
+    pub(crate) fn mapped_from(&self) -> u32 {
+        let is_small = |&chunk: &usize| (FIRST << chunk) * self.width * size_of::<T>() < MAPPED_BYTES_MIN;
+        let small: usize = (0..CHUNKS).take_while(is_small).map(|chunk| FIRST << chunk).sum();
+        u32::try_from(small).unwrap_or(u32::MAX)
+    }
+
+    /// Makes room for `slot`, with zeros, in a file of the directory unless it is below [`mapped_from`](Self::mapped_from).
+    /// Only for the one writer.
     pub(crate) fn reserve_in(&self, slot: u32, directory: &Path) -> io::Result<()>
     where
         T: Zeroed,
     {
+        if slot < self.mapped_from() {
+            self.reserve_zeroed(slot);
+            return Ok(());
+        }
         let (chunk, _) = locate(slot);
         if self.chunks[chunk].get().is_none() {
             let memory = Memory::in_directory(directory, (FIRST << chunk) * self.width)?;
@@ -116,5 +128,23 @@ mod tests {
         assert!(std::ptr::eq(early, &chunks.get(5)[0]));
         assert_eq!(chunks.get(5), [15, 16, 17]);
         assert_eq!(chunks.run(64..66), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn small_chunks_of_files_are_in_memory() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (width, first_chunk) in [(1, 10), (16, 6), (1000, 1), (1025, 0), (100_000, 0)] {
+            let chunks = Chunks::<u32>::new(width);
+            for chunk in 0..=first_chunk {
+                let slot = (FIRST << chunk) as u32 - FIRST as u32;
+                chunks.reserve_in(slot, directory.path()).expect("room");
+                assert_eq!(slot >= chunks.mapped_from(), chunk == first_chunk, "{width}, chunk {chunk}");
+                assert_eq!(chunks.get(slot), vec![0; width]);
+            }
+            let nowhere = directory.path().join("nowhere");
+            assert!(Chunks::<u32>::new(width).reserve_in(chunks.mapped_from(), &nowhere).is_err());
+            let is_in_memory = Chunks::<u32>::new(width).reserve_in(0, &nowhere).is_ok();
+            assert_eq!(is_in_memory, first_chunk > 0);
+        }
     }
 }

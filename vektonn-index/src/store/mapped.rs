@@ -21,7 +21,7 @@ use memmap2::{Advice, MmapOptions, MmapRaw};
 use rustix::fs::FallocateFlags;
 
 /// Smaller arrays come from the allocator: there may be many, and a process may have some ten thousand mappings.
-const MAPPED_BYTES_MIN: usize = 256 << 10;
+pub(super) const MAPPED_BYTES_MIN: usize = 256 << 10;
 /// The same for arrays that are few, and come and go: what such arrays leave behind among others, the allocator keeps.
 const MAPPED_APART_BYTES_MIN: usize = 32 << 10;
 

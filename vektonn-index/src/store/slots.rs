@@ -44,10 +44,13 @@ struct Lifetime {
 
 const ALIVE: u64 = u64::MAX;
 
+/// Dead slots that one insertion makes vacant, at most: each drops what its owner has kept there, and there may be millions.
+const FREED_PER_INSERT: usize = 64;
+
 /// What only the writer needs to know.
 #[derive(Default)]
 struct Vacancies {
-    /// Free for use, smallest last so that slots fill from the front.
+    /// Free for use, the last one first.
     free: Vec<u32>,
     /// Dead, with the epoch of their death, oldest first.
     dying: std::collections::VecDeque<(u64, u32)>,
@@ -118,15 +121,16 @@ impl<T, R> Slots<T, R> {
         self.end.load(Ordering::Acquire) as usize
     }
 
-    /// Bytes of memory that each slot takes, heap data of entries and rows not included.
-    pub(crate) fn bytes_per_slot(&self) -> usize {
-        let row = if self.directory.is_none() { self.width * size_of::<R>() } else { 0 };
-        size_of::<Lifetime>() + size_of::<T>() + row
+    /// Bytes of memory in use, heap data of entries and rows not included.
+    pub(crate) fn bytes(&self) -> usize {
+        let each = size_of::<Lifetime>() + size_of::<T>() + self.width * size_of::<R>();
+        self.capacity() * each - self.mapped_bytes()
     }
 
-    /// Bytes of files that each slot takes.
-    pub(crate) fn mapped_bytes_per_slot(&self) -> usize {
-        if self.directory.is_some() { self.width * size_of::<R>() } else { 0 }
+    /// Bytes of files in use.
+    pub(crate) fn mapped_bytes(&self) -> usize {
+        let in_memory = if self.directory.is_some() { self.rows.mapped_from() as usize } else { usize::MAX };
+        self.capacity().saturating_sub(in_memory) * self.width * size_of::<R>()
     }
 
     /// Makes room for so many new points in this batch: to insert them is no error then, whatever is removed meanwhile.
@@ -135,7 +139,7 @@ impl<T, R> Slots<T, R> {
     /// [`IndexFull`]; no point has changed then.
     pub(crate) fn reserve(&self, batch: &Batch<'_>, points: usize) -> Result<(), IndexFull> {
         assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
-        let vacant = self.vacate(batch).free.len();
+        let vacant = self.vacate(batch, points).free.len();
         let Some(new) = points.checked_sub(vacant + 1) else { return Ok(()) };
         let first = self.end.load(Ordering::Relaxed);
         let last = first.checked_add(new as u64).and_then(|last| u32::try_from(last).ok());
@@ -192,12 +196,14 @@ impl<T, R> Slots<T, R> {
         self.vacancies.lock().dying.push_back((batch.epoch(), slot));
     }
 
-    /// Empties the slots that nobody can see any more.
-    fn vacate(&self, batch: &Batch<'_>) -> MutexGuard<'_, Vacancies> {
+    /// Empties slots that nobody can see any more, at most so many.
+    fn vacate(&self, batch: &Batch<'_>, at_most: usize) -> MutexGuard<'_, Vacancies> {
         let mut vacancies = self.vacancies.lock();
-        while let Some(&(epoch, slot)) = vacancies.dying.front()
-            && batch.is_free(epoch)
-        {
+        for _ in 0..at_most {
+            let Some(&(epoch, slot)) = vacancies.dying.front() else { break };
+            if !batch.is_free(epoch) {
+                break;
+            }
             vacancies.dying.pop_front();
             vacancies.free.push(slot);
             self.drop_contents(slot);
@@ -206,7 +212,7 @@ impl<T, R> Slots<T, R> {
     }
 
     fn vacant_slot(&self, batch: &Batch<'_>) -> Result<u32, IndexFull> {
-        if let Some(slot) = self.vacate(batch).free.pop() {
+        if let Some(slot) = self.vacate(batch, FREED_PER_INSERT).free.pop() {
             return Ok(slot);
         }
         let end = self.end.load(Ordering::Relaxed);
@@ -482,15 +488,38 @@ mod tests {
         );
     }
 
+    /// However many have become free at once.
+    #[test]
+    fn an_insertion_frees_some_of_the_dead_only() {
+        let slots = Slots::<Arc<()>, f32>::new(Arc::new(Timeline::new()), 0);
+        let entry = Arc::new(());
+        let insert = |batch: &Batch<'_>| slots.insert(batch, Arc::clone(&entry), [].into_iter()).unwrap();
+        let batch = slots.timeline().write();
+        let used: Vec<u32> = (0..1000).map(|_| insert(&batch)).collect();
+        drop(batch);
+        let batch = slots.timeline().write();
+        used.into_iter().for_each(|slot| slots.remove(&batch, slot));
+        drop(batch);
+        let batch = slots.timeline().write();
+        for inserted in 1..=1000 {
+            insert(&batch);
+            let kept = Arc::strong_count(&entry) - 1 - inserted;
+            assert_eq!(kept, 1000_usize.saturating_sub(64 * inserted));
+        }
+        assert_eq!(slots.capacity(), 1000);
+    }
+
     #[test]
     fn where_room_was_made_inserting_is_no_error() {
         let directory = tempfile::tempdir().unwrap();
         let in_files = Some(directory.path().into());
-        let slots = Slots::<u32, f32>::with_rows_in(Arc::new(Timeline::new()), 1, in_files);
+        // So wide that the first rows are in a file.
+        let row = || std::iter::repeat_n(0.0, 1024);
+        let slots = Slots::<u32, f32>::with_rows_in(Arc::new(Timeline::new()), 1024, in_files);
         slots.reserve(&slots.timeline().write(), 64).unwrap();
         drop(directory);
         let batch = slots.timeline().write();
-        let insert = |i: u32| slots.insert(&batch, i, [0.0].into_iter());
+        let insert = |i: u32| slots.insert(&batch, i, row());
         let first: Vec<u32> = (0..64).map(|i| insert(i).unwrap()).collect();
         let full = Err(IndexFull::Files(io::ErrorKind::NotFound));
         assert_eq!((insert(64).map(|_| ()), slots.reserve(&batch, 1)), (full, full));
@@ -500,7 +529,7 @@ mod tests {
         let batch = slots.timeline().write();
         assert_eq!((slots.reserve(&batch, 64), slots.reserve(&batch, 65)), (Ok(()), full));
         assert_eq!(slots.reserve(&batch, u32::MAX as usize + 64), Err(IndexFull::Slots));
-        (0..64).for_each(|i| assert!(slots.insert(&batch, i, [0.0].into_iter()).unwrap() < 64));
+        (0..64).for_each(|i| assert!(slots.insert(&batch, i, row()).unwrap() < 64));
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! the current epoch. The epoch moves from `e` to `e + 1` only when nobody is left in `e - 1`. A slot that
 //! died in epoch `e` could be seen by readers of `e` and before, so it is free once the epoch is `e + 2`.
 
+use std::sync::atomic::AtomicBool;
+use std::thread::panicking;
+
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::sync::{AtomicU64, Ordering, sequential};
@@ -17,6 +20,8 @@ pub(crate) struct Timeline {
     /// Readers of the even and of the odd epoch.
     readers: [Padded; 2],
     writer: Mutex<()>,
+    /// Whether a batch has panicked half way: what it has done is never seen, and nothing can follow it.
+    is_broken: AtomicBool,
 }
 
 /// A counter on a cache line of its own, so that readers of one epoch do not slow the other's.
@@ -30,11 +35,13 @@ pub(crate) struct Pin<'t> {
     batch: u64,
 }
 
-/// The right to write: one batch, published when dropped.
+/// The right to write: one batch, published when dropped, unless that is because of a panic.
 pub(crate) struct Batch<'t> {
     timeline: &'t Timeline,
     number: u64,
     epoch: u64,
+    /// Whether it was begun while a panic unwound already.
+    was_panicking: bool,
     _writer: MutexGuard<'t, ()>,
 }
 
@@ -46,6 +53,7 @@ impl Timeline {
             epoch: AtomicU64::new(0),
             readers: [counter(), counter()],
             writer: Mutex::new(()),
+            is_broken: AtomicBool::new(false),
         }
     }
 
@@ -66,16 +74,29 @@ impl Timeline {
     }
 
     /// Starts the next batch; waits for another writer's batch to end.
+    ///
+    /// # Panics
+    /// If a batch has panicked before: what it left half done must not be built on.
     pub(crate) fn write(&self) -> Batch<'_> {
         let writer = self.writer.lock();
+        assert!(
+            !self.is_broken(),
+            "an earlier batch of changes panicked: what it left takes no more changes"
+        );
         self.advance();
         self.advance();
         Batch {
             timeline: self,
             number: self.now.load(Ordering::Relaxed) + 1,
             epoch: self.epoch.load(Ordering::Relaxed),
+            was_panicking: panicking(),
             _writer: writer,
         }
+    }
+
+    /// Whether a batch has panicked.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::Acquire)
     }
 
     /// Moves the epoch on if no reader is left in the one before it. Only a writer calls this.
@@ -131,7 +152,11 @@ impl Batch<'_> {
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        self.timeline.now.store(self.number, Ordering::SeqCst);
+        if panicking() && !self.was_panicking {
+            self.timeline.is_broken.store(true, Ordering::Release);
+        } else {
+            self.timeline.now.store(self.number, Ordering::SeqCst);
+        }
     }
 }
 
@@ -159,5 +184,32 @@ mod tests {
         }
         drop(reader);
         assert!((0..2).any(|_| timeline.write().is_free(died_in)));
+    }
+
+    #[test]
+    fn a_batch_that_panics_is_not_published_and_no_other_is_begun() {
+        let timeline = Timeline::new();
+        drop(timeline.write());
+        let begin = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| timeline.write()));
+        // A batch that is made while something else unwinds is as good as any.
+        let whole = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            struct Writes<'t>(&'t Timeline);
+            impl Drop for Writes<'_> {
+                fn drop(&mut self) {
+                    drop(self.0.write());
+                }
+            }
+            let _writes = Writes(&timeline);
+            panic!("elsewhere");
+        }));
+        assert!(whole.is_err());
+        assert!(begin().is_ok());
+        assert_eq!(timeline.pin().batch(), 3);
+        let half = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _batch = timeline.write();
+            panic!("half way");
+        }));
+        assert!(half.is_err() && begin().is_err());
+        assert_eq!(timeline.pin().batch(), 3);
     }
 }
