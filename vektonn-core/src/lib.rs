@@ -16,6 +16,7 @@ mod collation;
 mod data_point;
 mod data_source_meta;
 mod date_time;
+mod index_kind;
 mod index_meta;
 mod merge;
 mod position;
@@ -26,14 +27,13 @@ pub mod validation;
 mod vector;
 mod yaml;
 
-pub use algorithm::{
-    Algorithm, AlgorithmError, HnswParams, HnswParamsError, IndexKind, MemoryMode, Metric, VectorKind,
-};
+pub use algorithm::{Algorithm, AlgorithmError};
 pub use attribute::{Attribute, AttributeType, AttributeValue, UnknownAttributeType};
 pub use collation::compare_keys;
 pub use data_point::{Change, DataPoint, Tombstone};
 pub use data_source_meta::{DataSourceId, DataSourceMeta};
 pub use date_time::{DateTime, DateTimeError};
+pub use index_kind::{HnswParams, HnswParamsError, IndexKind, MemoryMode, Metric, VectorKind};
 pub use index_meta::{IndexId, IndexMeta, IndexShardMeta, Subscription};
 pub use merge::merge_sorted;
 pub use position::{Position, PositionError, TopicPosition};
