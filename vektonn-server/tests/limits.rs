@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use common::Server;
+use common::{Response, Server};
 
 fn quick_start() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quick-start")
@@ -49,53 +49,54 @@ fn query_vectors_over_the_limit_are_400() {
     assert_eq!(search(3).body, r#"{"errorMessages":["At most 2 query vectors are allowed, got 3"]}"#);
 }
 
+/// Searches of four points, on a server with these limits.
+struct OfFourPoints {
+    server: Server,
+    position: String,
+    _data: tempfile::TempDir,
+}
+
+impl OfFourPoints {
+    fn with(limits: &[&str]) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let server = Server::start(&quick_start(), data.path(), limits);
+        let points: Vec<_> = (0..4).map(point).collect();
+        let uploaded = server.post(UPLOAD, &format!("[{}]", points.join(",")));
+        let position = uploaded.header("X-Vektonn-Position").unwrap().to_owned();
+        Self { server, position, _data: data }
+    }
+
+    fn search(&self, k: i32, vectors: usize, retrieve: bool) -> Response {
+        let vectors = vec![r#"{"coordinates": [1, 2]}"#; vectors].join(",");
+        let body = format!(r#"{{"k": {k}, "retrieveVectors": {retrieve}, "queryVectors": [{vectors}]}}"#);
+        let headers = [("X-Vektonn-Min-Position", &*self.position)];
+        self.server.request(&format!("POST {SEARCH}"), &headers, body.as_bytes())
+    }
+}
+
 #[test]
 fn a_search_for_too_many_points_in_all_is_400() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&quick_start(), data.path(), &["--results-max", "5"]);
-    let points: Vec<_> = (0..4).map(point).collect();
-    let uploaded = server.post(UPLOAD, &format!("[{}]", points.join(",")));
-    let headers = [("X-Vektonn-Min-Position", uploaded.header("X-Vektonn-Position").unwrap())];
-    let search = |k: u32| {
-        let vectors = [r#"{"coordinates": [1, 2]}"#; 2].join(",");
-        let body = format!(r#"{{"k": {k}, "queryVectors": [{vectors}]}}"#);
-        server.request(&format!("POST {SEARCH}"), &headers, body.as_bytes())
-    };
-    assert_eq!(search(2).status, 200);
+    let four = OfFourPoints::with(&["--results-max", "5"]);
+    assert_eq!(four.search(2, 2, true).status, 200);
     assert_eq!(
-        search(3).body,
+        four.search(3, 2, true).body,
         r#"{"errorMessages":["K times the number of query vectors must not be larger than 5, got 3 times 2"]}"#
     );
 }
 
 #[test]
 fn a_search_for_more_points_than_there_are_finds_them_all() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&quick_start(), data.path(), &["--results-max", "5"]);
-    let points: Vec<_> = (0..4).map(point).collect();
-    let uploaded = server.post(UPLOAD, &format!("[{}]", points.join(",")));
-    let headers = [("X-Vektonn-Min-Position", uploaded.header("X-Vektonn-Position").unwrap())];
-    let body = format!(r#"{{"k": {}, "queryVectors": [{{"coordinates": [1, 2]}}]}}"#, i32::MAX);
-    let found = server.request(&format!("POST {SEARCH}"), &headers, body.as_bytes());
+    let found = OfFourPoints::with(&["--results-max", "5"]).search(i32::MAX, 1, true);
     assert_eq!((found.status, found.body.matches("\"distance\"").count()), (200, 4), "{found:?}");
 }
 
 #[test]
 fn a_search_that_would_retrieve_too_many_coordinates_is_400() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(&quick_start(), data.path(), &["--retrieved-coordinates-max", "7"]);
-    let points: Vec<_> = (0..4).map(point).collect();
-    let uploaded = server.post(UPLOAD, &format!("[{}]", points.join(",")));
-    let headers = [("X-Vektonn-Min-Position", uploaded.header("X-Vektonn-Position").unwrap())];
-    let search = |k: u32, retrieve: bool| {
-        let body = format!(
-            r#"{{"k": {k}, "retrieveVectors": {retrieve}, "queryVectors": [{{"coordinates": [1, 2]}}]}}"#
-        );
-        server.request(&format!("POST {SEARCH}"), &headers, body.as_bytes())
-    };
-    assert_eq!(search(3, true).status, 200);
-    assert_eq!(search(4, false).status, 200);
-    assert!(search(4, true).body.contains("At most 7 coordinates can be retrieved, got 8: 4 vectors of 2"));
+    let four = OfFourPoints::with(&["--retrieved-coordinates-max", "7"]);
+    assert_eq!(four.search(3, 1, true).status, 200);
+    assert_eq!(four.search(4, 1, false).status, 200);
+    let refused = four.search(4, 1, true).body;
+    assert!(refused.contains("At most 7 coordinates can be retrieved, got 8: 4 vectors of 2"), "{refused}");
 }
 
 #[test]
