@@ -59,6 +59,14 @@ fn its_algorithm_serves() {
     Server::start(config.path(), data.path(), &[]);
 }
 
+/// It is an example that compiles.
+#[test]
+fn its_program_is_an_example() {
+    let program = fs::read_to_string(root().join("vektonn-index/examples/first_search.rs")).unwrap();
+    let (_, program) = program.split_once("\n\n").unwrap();
+    assert!(readme().contains(&format!("```rust\n{program}```")), "{program}");
+}
+
 #[test]
 fn its_table_names_every_algorithm() {
     let readme = readme();
