@@ -13,7 +13,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use vektonn_core::{DataSourceId, DataSourceMeta, IndexId, IndexMeta, MetaError, Topology, sharding};
+use vektonn_core::{
+    DataSourceId, DataSourceMeta, HnswParams, IndexId, IndexMeta, MemoryMode, MetaError, Topology, sharding,
+};
 
 const DATA_SOURCES: &str = "data-sources";
 const INDICES: &str = "indices";
@@ -78,6 +80,12 @@ impl CatalogError {
 }
 
 impl Catalog {
+    /// Whether some index has its vectors in mapped files.
+    pub(crate) fn keeps_vectors_in_files(&self) -> bool {
+        let in_files = |params: HnswParams| params.memory == MemoryMode::Compact;
+        self.indices.values().any(|meta| meta.algorithm().hnsw().is_some_and(in_files))
+    }
+
     /// Whether everything that another one describes is here, too, as it is or changed.
     pub(crate) fn has_all_of(&self, other: &Self) -> bool {
         other.data_sources.keys().all(|id| self.data_sources.contains_key(id))

@@ -116,15 +116,17 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
     let ServeOptions { config, role, source, limits, .. } = options;
     let files = CatalogFiles { base: find_config(&config)?, with_topology: matches!(role, Role::Api) };
     // Before the data source is opened: what is wrong with the files should not wait for that.
-    files.load()?;
+    let catalog = files.load()?;
     let (source, vectors): (Arc<dyn DataSource>, _) = match source {
         SourceOptions::Directory(data) => {
             (Arc::new(EmbeddedDataSource::open(&data, EmbeddedOptions::default())?), data)
         }
         SourceOptions::Open { source, vectors } => {
-            let vectors = vectors.unwrap_or_else(std::env::temp_dir);
-            check_directory(&vectors)?;
-            (source, vectors)
+            // A process that keeps nothing in files may well run where none can be made.
+            if vectors.is_some() || !matches!(role, Role::Api) && catalog.keeps_vectors_in_files() {
+                check_directory(vectors.as_deref().unwrap_or(&std::env::temp_dir()))?;
+            }
+            (source, vectors.unwrap_or_else(std::env::temp_dir))
         }
     };
     let holding = match &role {

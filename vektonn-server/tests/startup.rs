@@ -169,3 +169,26 @@ fn roles_that_lack_something() {
         assert!(line.contains("no.such.thing"), "{line}");
     }
 }
+
+#[cfg(feature = "kafka")]
+#[test]
+fn a_place_for_files_is_needed_by_what_keeps_vectors_there_only() {
+    let shard = ["index-shard", "--index-name", "Index", "--index-version", "1.0", "--shard-id", "All"];
+    let compact =
+        INDEX.replace("{type: Dense.L2}", "{type: Dense.L2, params: {Hnsw: true, Memory: compact}}");
+    let compact = config(&[(SOURCE_FILE, SOURCE), (INDEX_FILE, &compact)]);
+    let line =
+        line_of(with_kafka(&shard, compact.path()).args(["--data", SOURCE_FILE]).current_dir(compact.path()));
+    assert!(line.contains("cannot make files in the data directory"), "{line}");
+
+    let exact = config(&[(SOURCE_FILE, SOURCE), (INDEX_FILE, INDEX)]);
+    // A file is no directory, and none can be made there.
+    let nowhere = exact.path().join(SOURCE_FILE);
+    let mut command = with_kafka(&shard, exact.path());
+    let mut process = command.env("TMPDIR", nowhere).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let log = std::io::BufReader::new(process.stderr.take().unwrap());
+    let listens = std::io::BufRead::lines(log).any(|line| line.unwrap().contains("listening on http://"));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(listens);
+}
