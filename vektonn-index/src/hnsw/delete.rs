@@ -93,7 +93,8 @@ impl Upkeep {
     pub(super) fn advance(
         &mut self,
         graph: &Graph,
-        (changes, live): (usize, usize),
+        changes: usize,
+        live: usize,
         is_free: impl Fn(u64) -> bool,
     ) -> Vec<u32> {
         graph.live.store(live, Ordering::Relaxed);

@@ -167,7 +167,7 @@ impl<T> HnswIndex<T> {
             born.retain(|slot| slot < next);
         }
         self.link(&graph, batch, writer, &born);
-        let unlinked = writer.upkeep.advance(&graph, (changes, writer.live), |epoch| batch.is_free(epoch));
+        let unlinked = writer.upkeep.advance(&graph, changes, writer.live, |epoch| batch.is_free(epoch));
         unlinked.into_iter().for_each(|slot| self.slots().bury(batch, slot));
         if writer.unfinished.is_some() {
             self.build_on(&graph, batch, writer, changes);
