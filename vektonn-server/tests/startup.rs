@@ -126,7 +126,7 @@ fn an_instruction_set_that_cannot_be_used_is_told() {
     let mut command = vektonn(&["serve", "--port", "0", "--config"]);
     command.arg(config.path()).arg("--data").arg(data.path()).env("VEKTONN_INSTRUCTION_SET", "mmx");
     let line = line_of(&mut command);
-    assert!(line.contains("VEKTONN_INSTRUCTION_SET") && line.contains("mmx"), "{line}");
+    assert!(line.contains("VEKTONN_INSTRUCTION_SET") && line.matches("mmx").count() == 1, "{line}");
 }
 
 #[test]

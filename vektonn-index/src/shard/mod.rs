@@ -57,12 +57,13 @@ pub enum ShardError {
         shard_id: String,
     },
     /// There is no index for this algorithm.
-    #[error("index {index}: {source}")]
+    // Not named `source`: the message is whole, and a chain would repeat the end of it.
+    #[error("index {index}: {error}")]
     Spec {
         /// The index.
         index: String,
         /// What is wrong.
-        source: SpecError,
+        error: SpecError,
     },
 }
 
@@ -163,7 +164,7 @@ impl Shard {
             dimension: meta.data_source().dimension(),
             kind: algorithm.kind(),
         };
-        let refused = |source| ShardError::Spec { index: meta.id().to_string(), source };
+        let refused = |error| ShardError::Spec { index: meta.id().to_string(), error };
         spec.check().map_err(refused)?;
         let instruction_set = InstructionSet::detect().map_err(|error| refused(error.into()))?;
         let layout = AttributeLayout::of(&meta);
