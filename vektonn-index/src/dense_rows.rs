@@ -35,6 +35,8 @@ pub(crate) struct DenseRows<T> {
 pub(crate) struct DenseQuery<'q> {
     pub(crate) coordinates: &'q [f32],
     pub(crate) norm: f64,
+    /// Whether some rows may be nearer than others: a cosine or an inner product with the zero vector is the same for all.
+    pub(crate) has_direction: bool,
 }
 
 /// What a vector of this norm, as [`DenseRows::norm`] gives it, is multiplied with before it is coded. A zero vector has no
@@ -89,6 +91,11 @@ impl<T> DenseRows<T> {
         }
     }
 
+    /// Whether the row in a slot is nearer to some queries than to others: by its cosine the zero vector is not.
+    pub(crate) fn has_direction(&self, slot: u32) -> bool {
+        self.norm_of(slot) > 0.0
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         let norm = if self.metric == Metric::Cosine { size_of::<u64>() } else { 0 };
         self.slots.bytes() + self.slots.capacity() * norm
@@ -100,7 +107,13 @@ impl<T> DenseRows<T> {
     }
 
     pub(crate) fn query<'q>(&self, coordinates: &'q [f32]) -> DenseQuery<'q> {
-        DenseQuery { coordinates, norm: self.norm(coordinates) }
+        let norm = self.norm(coordinates);
+        let has_direction = match self.metric {
+            Metric::Cosine => norm > 0.0,
+            Metric::InnerProduct => coordinates.iter().any(|&x| x != 0.0),
+            Metric::L2 | Metric::JaccardBinary => true,
+        };
+        DenseQuery { coordinates, norm, has_direction }
     }
 
     /// Offers every live row of a part to the collector of each query.
@@ -158,8 +171,8 @@ impl<T> DenseRows<T> {
         }
         let mut nearest = TopK::new(k);
         let mut late = 0;
-        for (i, &slot) in slots.iter().enumerate() {
-            let Some(row) = reader.row(slot) else { continue };
+        let rows = slots.iter().filter_map(|&slot| Some((slot, reader.row(slot)?)));
+        for (i, (slot, row)) in rows.enumerate() {
             let distance = self.distance(query, row, slot);
             collector.offer(distance, slot);
             late = if i < k || distance < nearest.bound() { 0 } else { late + 1 };
@@ -180,8 +193,10 @@ impl<T> DenseRows<T> {
 
     /// The final distances of neighbouring rows, the first of which is in the slot `first`.
     fn distances(&self, query: &DenseQuery<'_>, rows: &[f32], first: u32, out: &mut [f32]) {
-        let DenseQuery { coordinates, norm } = *query;
+        let DenseQuery { coordinates, norm, has_direction } = *query;
         match self.metric {
+            Metric::InnerProduct if !has_direction => out.fill(distance::inner_product_distance(0.0)),
+            Metric::Cosine if !has_direction => out.fill(distance::cosine_distance(0.0, 0.0)),
             Metric::L2 => {
                 self.kernels.l2_many(coordinates, rows, self.dimension, out);
                 out.iter_mut().for_each(|squared| *squared = distance::l2_distance(*squared));
@@ -195,7 +210,7 @@ impl<T> DenseRows<T> {
                 let rows = rows.chunks_exact(self.dimension);
                 for ((out, row), slot) in out.iter_mut().zip(rows).zip(first..) {
                     let norms = norm * self.norm_of(slot);
-                    let dot = if NORMS_OF_F32.contains(&norms) {
+                    let dot = if NORMS_OF_F32.contains(&norms) || norms == 0.0 {
                         f64::from(*out)
                     } else {
                         distance::dot(coordinates, row)

@@ -17,7 +17,8 @@ use crate::inverted::InvertedIndex;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
 use crate::query::Query;
-use crate::store::slots::{IndexFull, Reader, Slots};
+use crate::store::chunks::BLOCK;
+use crate::store::slots::{IndexFull, Reader, Slots, ones};
 use crate::store::timeline::{Batch, Pin, Timeline};
 
 /// What an index compares, and how. More will come, so it is made by a function for each kind.
@@ -358,10 +359,12 @@ impl<'p, T> IndexReader<'p, T> {
             Self::Flat(_, reader) | Self::Hnsw(_, reader) => reader.end(),
             Self::Inverted(_, reader) => reader.end(),
         };
-        (0..end).filter(move |&slot| match self {
-            Self::Flat(_, reader) | Self::Hnsw(_, reader) => reader.sees(slot),
-            Self::Inverted(_, reader) => reader.sees(slot),
-        })
+        let live = move |first| match self {
+            Self::Flat(_, reader) | Self::Hnsw(_, reader) => reader.live(first),
+            Self::Inverted(_, reader) => reader.live(first),
+        };
+        let blocks = (0..end).step_by(BLOCK);
+        blocks.flat_map(move |first| ones(live(first)).flatten().map(move |slot| first + slot))
     }
 }
 

@@ -13,7 +13,7 @@ mod scan;
 mod tests;
 
 use crate::collector::Collector;
-use crate::dense_rows::{DenseQuery, DenseRows};
+use crate::dense_rows::DenseRows;
 use crate::distance::int8::CodeKernels;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
@@ -96,14 +96,19 @@ impl<T> FlatIndex<T> {
     ) -> Result<(), SearchError> {
         let queries: Vec<_> = queries.iter().map(|coordinates| self.rows.query(coordinates)).collect();
         let rows = reader.end() as usize;
-        // The zero vector has the same cosine with everything: there is nothing to exclude.
-        let no_direction = |query: &DenseQuery<'_>| query.norm == 0.0;
-        if !self.plane.is_used(rows)
-            || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > rows
-            || queries.iter().any(no_direction)
-        {
+        if !self.plane.is_used(rows) || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > rows {
             return self.rows.search_rows(reader, &queries, options, part, collectors);
         }
-        self.search_codes(reader, &queries, options, part, collectors)
+        // Where all rows are equally far there is nothing to exclude.
+        let mut collectors = collectors;
+        for queries in queries.chunk_by(|a, b| a.has_direction == b.has_direction) {
+            let (these, others) = collectors.split_at_mut(queries.len());
+            collectors = others;
+            match queries[0].has_direction {
+                true => self.search_codes(reader, queries, options, part, these)?,
+                false => self.rows.search_rows(reader, queries, options, part, these)?,
+            }
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ use crate::distance::int8::{CodeKernels, GROUP, Line, Probe, QUERIES_AT_ONCE, Sc
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
 use crate::prefetch::prefetch;
+use crate::store::chunks::BLOCK;
 use crate::store::slots::Reader;
 
 /// Bytes of codes that several queries scan before the next ones come: they should still be in the second-level cache.
@@ -32,6 +33,8 @@ const CHUNKS_SKIPPED: usize = 7;
 /// A search that had to read the lower halves of more than one in so many groups does not look at upper halves first for as many
 /// chunks.
 const WHOLE: usize = 2;
+/// Where fewer than one in so many rows are left, they are compared themselves.
+const SPARSE: usize = 16;
 
 impl<T> FlatIndex<T> {
     /// Offers to each query's collector every row of a part that may be among its `k` nearest.
@@ -54,7 +57,9 @@ impl<T> FlatIndex<T> {
             options.check_deadline()?;
             let first = i * CHUNK;
             let codes = self.plane.chunk(i);
-            let Some(codes) = codes.as_deref().and_then(Option::as_ref) else {
+            let codes = codes.as_deref().and_then(Option::as_ref);
+            let are_few = || reader.live_now(first as u32, CHUNK / BLOCK) * SPARSE < CHUNK;
+            let Some(codes) = codes.filter(|_| !are_few()) else {
                 searches.iter_mut().for_each(|search| search.compare_chunk(first));
                 continue;
             };

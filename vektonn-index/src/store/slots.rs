@@ -8,6 +8,8 @@
 //! will not be vacant again before the pin is dropped. The loom tests below check this protocol.
 #![allow(unsafe_code)]
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::mem::size_of;
 use std::ops::Range;
@@ -26,6 +28,8 @@ use crate::sync::{AtomicU64, Ordering};
 pub(crate) struct Slots<T, R> {
     timeline: Arc<Timeline>,
     lifetimes: Chunks<Lifetime>,
+    /// By number of the block.
+    blocks: Chunks<Block>,
     entries: Chunks<SlotCell<T>>,
     rows: Chunks<SlotCell<R>>,
     width: usize,
@@ -44,16 +48,26 @@ struct Lifetime {
 
 const ALIVE: u64 = u64::MAX;
 
+/// What is known of [`BLOCK`] slots together, so that nobody looks at each where most are empty.
+struct Block {
+    /// How many are alive in the writer's batch.
+    live: AtomicU64,
+    /// The batch in which the last one died, or [`ALIVE`]. In this batch and later ones there is nothing here.
+    emptied: AtomicU64,
+}
+
 /// Dead slots that one insertion makes vacant, at most: each drops what its owner has kept there, and there may be millions.
 const FREED_PER_INSERT: usize = 64;
+/// The same for a death, so that where nothing is inserted nothing is kept for long.
+const FREED_PER_BURIAL: usize = 2;
 
 /// What only the writer needs to know.
 #[derive(Default)]
 struct Vacancies {
-    /// Free for use, the last one first.
-    free: Vec<u32>,
+    /// Free for use, the lowest first: points come together in few blocks again when most have died.
+    free: BinaryHeap<Reverse<u32>>,
     /// Dead, with the epoch of their death, oldest first.
-    dying: std::collections::VecDeque<(u64, u32)>,
+    dying: VecDeque<(u64, u32)>,
 }
 
 /// There is no room for another point.
@@ -78,6 +92,7 @@ impl<T, R> Slots<T, R> {
         Self {
             timeline,
             lifetimes: Chunks::new(1),
+            blocks: Chunks::new(1),
             entries: Chunks::new(1),
             rows: Chunks::new(width),
             width,
@@ -123,14 +138,21 @@ impl<T, R> Slots<T, R> {
 
     /// Bytes of memory in use, heap data of entries and rows not included.
     pub(crate) fn bytes(&self) -> usize {
-        let each = size_of::<Lifetime>() + size_of::<T>() + self.width * size_of::<R>();
-        self.capacity() * each - self.mapped_bytes()
+        let capacity = self.capacity();
+        let each = size_of::<Lifetime>() + size_of::<T>();
+        let rows = (capacity - self.mapped_of(capacity)) * self.width * size_of::<R>();
+        capacity * each + rows + capacity.div_ceil(BLOCK) * size_of::<Block>()
     }
 
     /// Bytes of files in use.
     pub(crate) fn mapped_bytes(&self) -> usize {
+        self.mapped_of(self.capacity()) * self.width * size_of::<R>()
+    }
+
+    /// How many of so many rows are in files.
+    fn mapped_of(&self, rows: usize) -> usize {
         let in_memory = if self.directory.is_some() { self.rows.mapped_from() as usize } else { usize::MAX };
-        self.capacity().saturating_sub(in_memory) * self.width * size_of::<R>()
+        rows.saturating_sub(in_memory)
     }
 
     /// Makes room for so many new points in this batch: to insert them is no error then, whatever is removed meanwhile.
@@ -172,6 +194,7 @@ impl<T, R> Slots<T, R> {
         // A reader loads `died` first: if it sees this life's end, it also sees this life's beginning.
         lifetime.born.store(batch.number(), Ordering::Relaxed);
         lifetime.died.store(ALIVE, Ordering::Release);
+        self.block(slot).born();
         Ok(slot)
     }
 
@@ -187,13 +210,14 @@ impl<T, R> Slots<T, R> {
         let died = &self.lifetimes.get(slot)[0].died;
         assert_eq!(died.load(Ordering::Relaxed), ALIVE, "slot {slot} is removed twice");
         died.store(batch.number(), Ordering::Release);
+        self.block(slot).died(batch.number());
     }
 
     /// Gives a dead slot back, once: it is used again when nobody is left who could have come across it until now.
     pub(crate) fn bury(&self, batch: &Batch<'_>, slot: u32) {
         assert!(batch.is_of(&self.timeline), "the batch belongs to another timeline");
         debug_assert_ne!(self.lifetimes.get(slot)[0].died.load(Ordering::Relaxed), ALIVE);
-        self.vacancies.lock().dying.push_back((batch.epoch(), slot));
+        self.vacate(batch, FREED_PER_BURIAL).dying.push_back((batch.epoch(), slot));
     }
 
     /// Empties slots that nobody can see any more, at most so many.
@@ -205,14 +229,14 @@ impl<T, R> Slots<T, R> {
                 break;
             }
             vacancies.dying.pop_front();
-            vacancies.free.push(slot);
+            vacancies.free.push(Reverse(slot));
             self.drop_contents(slot);
         }
         vacancies
     }
 
     fn vacant_slot(&self, batch: &Batch<'_>) -> Result<u32, IndexFull> {
-        if let Some(slot) = self.vacate(batch, FREED_PER_INSERT).free.pop() {
+        if let Some(Reverse(slot)) = self.vacate(batch, FREED_PER_INSERT).free.pop() {
             return Ok(slot);
         }
         let end = self.end.load(Ordering::Relaxed);
@@ -224,6 +248,7 @@ impl<T, R> Slots<T, R> {
 
     fn reserve_slot(&self, slot: u32) -> Result<(), IndexFull> {
         self.lifetimes.reserve(slot, |n| (0..n).map(|_| Lifetime::never()).collect());
+        self.blocks.reserve(slot / BLOCK as u32, |n| (0..n).map(|_| Block::empty()).collect());
         self.entries.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
         self.reserve_row(slot)
     }
@@ -244,6 +269,10 @@ impl<T, R> Slots<T, R> {
     fn reserve_row(&self, slot: u32) -> Result<(), IndexFull> {
         self.rows.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect());
         Ok(())
+    }
+
+    fn block(&self, slot: u32) -> &Block {
+        &self.blocks.get(slot / BLOCK as u32)[0]
     }
 
     /// # Safety
@@ -269,7 +298,8 @@ impl<T, R> Slots<T, R> {
 
 impl<T, R> Drop for Slots<T, R> {
     fn drop(&mut self) {
-        let mut vacant = std::mem::take(&mut self.vacancies.get_mut().free);
+        let vacant = std::mem::take(&mut self.vacancies.get_mut().free).into_vec();
+        let mut vacant: Vec<u32> = vacant.into_iter().map(|Reverse(slot)| slot).collect();
         vacant.sort_unstable();
         let end = self.end.load(Ordering::Relaxed) as u32;
         (0..end).filter(|slot| vacant.binary_search(slot).is_err()).for_each(|slot| self.drop_contents(slot));
@@ -287,6 +317,35 @@ impl Lifetime {
     fn contains(&self, batch: u64) -> bool {
         // `died` first, see `Slots::insert`: old `born` and new `died` must not be taken for one life.
         batch < self.died.load(Ordering::Acquire) && self.born.load(Ordering::Relaxed) <= batch
+    }
+}
+
+/// Relaxed, all of it: a reader has the values of its own batch at least, as with whatever was written before that was
+/// published, and later ones tell no less of it. What they are not needed for is soundness: they only say where not to look.
+impl Block {
+    /// A block that was never used.
+    fn empty() -> Self {
+        Self { live: AtomicU64::new(0), emptied: AtomicU64::new(0) }
+    }
+
+    fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    fn born(&self) {
+        self.live.store(self.live() + 1, Ordering::Relaxed);
+        self.emptied.store(ALIVE, Ordering::Relaxed);
+    }
+
+    fn died(&self, batch: u64) {
+        self.live.store(self.live() - 1, Ordering::Relaxed);
+        if self.live() == 0 {
+            self.emptied.store(batch, Ordering::Relaxed);
+        }
+    }
+
+    fn is_empty_in(&self, batch: u64) -> bool {
+        self.emptied.load(Ordering::Relaxed) <= batch
     }
 }
 
@@ -351,7 +410,13 @@ impl<'p, T, R> Reader<'p, T, R> {
         self.sees(slot).then(|| unsafe { self.slots.rows_of(slot..slot + 1) })
     }
 
-    /// All live slots.
+    /// How many slots are alive by now in so many blocks, the first of which begins with `first`.
+    pub(crate) fn live_now(&self, first: u32, blocks: usize) -> usize {
+        let blocks = (first..self.end).step_by(BLOCK).take(blocks);
+        blocks.map(|first| self.slots.block(first).live() as usize).sum()
+    }
+
+    /// All live slots, asked one by one.
     #[cfg(all(test, not(loom)))]
     fn slots(self) -> impl Iterator<Item = u32> {
         (0..self.end).filter(move |&slot| self.sees(slot))
@@ -363,7 +428,7 @@ impl<'p, T, R> Reader<'p, T, R> {
         let blocks = range.start / BLOCK as u32..range.end.min(self.end).div_ceil(BLOCK as u32);
         blocks.flat_map(move |block| {
             let first = block * BLOCK as u32;
-            ones(self.live_mask(first)).map(move |run| {
+            ones(self.live(first)).map(move |run| {
                 let slots = first + run.start..first + run.end;
                 // SAFETY: the mask says that the reader sees all of them, and a run lies within a block.
                 (slots.start, unsafe { self.slots.rows_of(slots) })
@@ -372,8 +437,11 @@ impl<'p, T, R> Reader<'p, T, R> {
     }
 
     /// One bit for each slot of the block that starts at `first`: alive or not.
-    fn live_mask(&self, first: u32) -> u64 {
-        let end = self.end.min(first + BLOCK as u32);
+    pub(crate) fn live(&self, first: u32) -> u64 {
+        if self.slots.block(first).is_empty_in(self.batch) {
+            return 0;
+        }
+        let end = self.end.min(first.saturating_add(BLOCK as u32));
         let lifetimes = self.slots.lifetimes.run(first..end).iter().enumerate();
         lifetimes.fold(0, |mask, (i, lifetime)| mask | u64::from(lifetime.contains(self.batch)) << i)
     }
@@ -413,7 +481,7 @@ impl<'p, T, R> Kept<'p, T, R> {
 }
 
 /// The runs of ones in a word, from the lowest bit.
-fn ones(mut mask: u64) -> impl Iterator<Item = Range<u32>> {
+pub(crate) fn ones(mut mask: u64) -> impl Iterator<Item = Range<u32>> {
     std::iter::from_fn(move || {
         if mask == 0 {
             return None;
@@ -557,6 +625,54 @@ mod tests {
             })
             .collect();
         assert_eq!(found, (0..300).filter(|slot| !dead.contains(slot)).collect::<Vec<_>>());
+    }
+
+    /// At every time, for readers of every age.
+    #[test]
+    fn blocks_without_points_are_passed_over_until_they_are_used_again() {
+        let slots = slots();
+        let batch = slots.timeline().write();
+        let all = (0..1000).map(|i| insert(&slots, &batch, &i.to_string(), [0.0, 0.0])).collect::<Vec<u32>>();
+        drop(batch);
+        let runs = |reader: Reader<'_, String, f32>| {
+            let runs = reader.runs(0..u32::MAX);
+            runs.flat_map(|(first, rows)| first..first + rows.len() as u32 / 2).collect::<Vec<u32>>()
+        };
+        let old = slots.timeline().pin();
+        let batch = slots.timeline().write();
+        all.iter().filter(|&slot| slot % 100 != 99).for_each(|&slot| slots.remove(&batch, slot));
+        let left: Vec<u32> = (99..1000).step_by(100).collect();
+        assert_eq!((runs(slots.writer_view(&batch)), runs(slots.reader(&old))), (left.clone(), all.clone()));
+        drop(batch);
+        let reader = slots.reader(&old);
+        assert_eq!((runs(reader), reader.live_now(0, 2), reader.live_now(960, 9)), (all, 1, 1));
+        let pin = slots.timeline().pin();
+        let reader = slots.reader(&pin);
+        assert_eq!((runs(reader), reader.live(0), reader.live(64)), (left.clone(), 0, 1 << 35));
+        drop((old, pin));
+        (0..2).for_each(|_| drop(slots.timeline().write()));
+        // The lowest come first.
+        let batch = slots.timeline().write();
+        let again: Vec<u32> = (0..64).map(|i| insert(&slots, &batch, &i.to_string(), [1.0, 1.0])).collect();
+        assert_eq!(again, (0..64).collect::<Vec<_>>());
+        drop(batch);
+        let pin = slots.timeline().pin();
+        assert_eq!(runs(slots.reader(&pin)), again.into_iter().chain(left).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_has_died_is_dropped_although_nothing_is_inserted() {
+        let slots = Slots::<Arc<()>, f32>::new(Arc::new(Timeline::new()), 0);
+        let entry = Arc::new(());
+        let batch = slots.timeline().write();
+        let insert = |_| slots.insert(&batch, Arc::clone(&entry), [].into_iter()).unwrap();
+        let used: Vec<u32> = (0..300).map(insert).collect();
+        drop(batch);
+        for part in used.chunks(100) {
+            let batch = slots.timeline().write();
+            part.iter().for_each(|&slot| slots.remove(&batch, slot));
+        }
+        assert_eq!(Arc::strong_count(&entry) - 1, 100);
     }
 }
 
