@@ -19,13 +19,14 @@ impl<T> HnswIndex<T> {
         let mut dying = SlotSet::new(end);
         writer.upkeep.linked_dead().for_each(|slot| _ = dying.insert(slot));
         for slot in 0..end {
-            if view.sees(slot) == graph.dead.contains(slot) {
-                return Err(format!("slot {slot}: alive is {}", view.sees(slot)));
+            let is_linked = view.sees(slot) && self.rows.has_direction(slot);
+            if is_linked == graph.dead.contains(slot) {
+                return Err(format!("slot {slot}: linked and alive is {is_linked}"));
             }
-            if view.sees(slot) || dying.contains(slot) {
+            if is_linked || dying.contains(slot) {
                 graph.check_list(slot, end, &dying)?;
             }
-            if view.sees(slot) {
+            if is_linked {
                 graph.check_parent(slot)?;
             }
         }

@@ -71,8 +71,12 @@ impl<T> HnswIndex<T> {
     /// No codes yet, for points like the live ones.
     pub(super) fn new_codes(&self, batch: &Batch<'_>) -> Codes {
         let view = self.slots().writer_view(batch);
-        let live: Vec<(&[f32], f64)> =
-            (0..view.end()).filter_map(|slot| self.rows.row_to_code(view, slot)).collect();
+        let mut live: Vec<(&[f32], f64)> =
+            (0..view.end()).filter_map(|slot| self.row_to_code(view, slot)).collect();
+        if live.is_empty() {
+            // What comes will be unlike them, and then there will be others.
+            live.extend((0..view.end()).filter_map(|slot| self.rows.row_to_code(view, slot)));
+        }
         let scaled =
             |(row, factor): (&[f32], f64)| row.iter().map(|&x| (f64::from(x) * factor) as f32).collect();
         let (dimension, kernels) = (self.rows.dimension(), self.rows.kernels());
@@ -90,7 +94,7 @@ impl<T> HnswIndex<T> {
         let Some(strangers) = writer.drift.strangers(writer.live) else { return };
         let (new, old) = (self.new_codes(batch), graph.codes.load_full());
         let view = self.slots().writer_view(batch);
-        let row = |slot| self.rows.row_to_code(view, slot);
+        let row = |slot| self.row_to_code(view, slot);
         let rows: Vec<(&[f32], f64)> = strangers.into_iter().filter_map(row).collect();
         let lost_by = |codes: &Codes| rows.iter().map(|&(row, factor)| codes.lost(row, factor)).sum::<f64>();
         let (before, after) = (lost_by(&old), lost_by(&new));

@@ -18,6 +18,7 @@ mod basis;
 mod check;
 mod codes;
 mod delete;
+mod directionless;
 mod drift;
 mod graph;
 mod insert;
@@ -52,6 +53,7 @@ use crate::store::timeline::Batch;
 use crate::workers;
 use codes::DIMENSION_MAX;
 use delete::Upkeep;
+use directionless::Directionless;
 use drift::Drift;
 use graph::Graph;
 use search::{ByDistance, ByInnerProduct, CodedQuery, Scratch, Search, Walk};
@@ -73,6 +75,8 @@ pub(crate) struct HnswIndex<T> {
     params: HnswParams,
     points_min: usize,
     rows: DenseRows<T>,
+    /// Rows without direction, which are not in the graph: as near to a query as to its opposite, they would be in the way.
+    directionless: Directionless,
     built: ArcSwapOption<Built>,
     writer: Mutex<Writer>,
 }
@@ -109,6 +113,7 @@ impl<T> HnswIndex<T> {
             params,
             points_min: if rows.dimension() <= DIMENSION_MAX { points_min } else { usize::MAX },
             rows,
+            directionless: Directionless::default(),
             built: ArcSwapOption::empty(),
             writer: Mutex::default(),
         }
@@ -121,6 +126,7 @@ impl<T> HnswIndex<T> {
     /// Adds a row. [`finish`](Self::finish) links it.
     pub(crate) fn insert(&self, batch: &Batch<'_>, entry: T, row: &[f32]) -> Result<u32, IndexFull> {
         let slot = self.rows.insert(batch, entry, row)?;
+        self.directionless.set(slot, !self.rows.has_direction(slot));
         let mut writer = self.writer.lock();
         writer.born.push(slot);
         writer.live += 1;
@@ -194,12 +200,17 @@ impl<T> HnswIndex<T> {
             graph.reserve(slot);
             graph.remove(slot);
             // What was born and killed in one batch was never linked.
-            if born.binary_search(&slot).is_ok() || slot >= next {
+            if born.binary_search(&slot).is_ok() || slot >= next || !self.rows.has_direction(slot) {
                 self.slots().bury(batch, slot);
             } else {
                 writer.upkeep.died(batch.epoch(), slot);
             }
         }
+    }
+
+    /// The row of a slot, if it is alive and has a place in the graph, and what it is multiplied with before it is coded.
+    fn row_to_code<'p>(&self, view: Reader<'p, T, f32>, slot: u32) -> Option<(&'p [f32], f64)> {
+        self.rows.row_to_code(view, slot).filter(|_| self.rows.has_direction(slot))
     }
 
     /// Links the live ones of these slots. They are hidden until the next batch.
@@ -213,7 +224,7 @@ impl<T> HnswIndex<T> {
         let mut born = Vec::with_capacity(slots.len());
         for &slot in slots {
             graph.reserve(slot);
-            match self.rows.row_to_code(view, slot) {
+            match self.row_to_code(view, slot) {
                 Some((row, factor)) => {
                     codes.reserve(slot);
                     graph.links.set(slot, &[]);
@@ -246,7 +257,10 @@ impl<T> HnswIndex<T> {
     fn build_on(&self, graph: &Arc<Graph>, batch: &Batch<'_>, writer: &mut Writer, changes: usize) {
         let end = self.slots().writer_view(batch).end();
         let Some((_, next)) = &mut writer.unfinished else { return };
-        let slots = u32::try_from(changes.saturating_mul(LINKED_PER_CHANGE)).unwrap_or(u32::MAX);
+        // Where there were more points once, most slots hold none.
+        let slots_per_point = (end as usize / writer.live.max(1)).max(1);
+        let slots = changes.saturating_mul(LINKED_PER_CHANGE).saturating_mul(slots_per_point);
+        let slots = u32::try_from(slots).unwrap_or(u32::MAX);
         let range = *next..next.saturating_add(slots).min(end);
         *next = range.end;
         let is_whole = range.end == end;
@@ -289,9 +303,28 @@ impl<T> HnswIndex<T> {
         };
         options.check_deadline()?;
         if found.is_some_and(|slots| self.rows.offer_best(reader, &query, &slots, options.k, collector)) {
+            self.offer_directionless(reader, &query, collector);
             return Ok(());
         }
         self.rows.search_rows(reader, &[query], options, Part::WHOLE, std::slice::from_mut(collector))
+    }
+
+    /// Offers the rows without direction, unless enough others are nearer.
+    fn offer_directionless(
+        &self,
+        reader: Reader<'_, T, f32>,
+        query: &DenseQuery<'_>,
+        collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
+    ) {
+        self.directionless.for_each(|slot| {
+            let Some(row) = reader.row(slot) else { return true };
+            let distance = self.rows.distance(query, row, slot);
+            if distance > collector.bound() {
+                return false;
+            }
+            collector.offer(distance, slot);
+            true
+        });
     }
 
     /// Near slots, nearest first as far as codes tell, or nothing if all must be compared.
@@ -304,8 +337,7 @@ impl<T> HnswIndex<T> {
     ) -> Option<Vec<u32>> {
         let k = options.k;
         let ef = options.ef_search.unwrap_or(self.params.ef_search as usize).max(k);
-        // The zero vector has the same cosine with everything.
-        if ef > EF_MAX || ef * SLOTS_PER_EF > reader.end() as usize || query.norm == 0.0 {
+        if ef > EF_MAX || ef * SLOTS_PER_EF > reader.end() as usize || !query.has_direction {
             return None;
         }
         let codes = &**graph.codes.load();

@@ -177,7 +177,7 @@ impl<'s> Walk<'s> {
         for &slot in &entry_points.slots {
             if slot < end {
                 neighbors[new] = slot;
-                new += usize::from(visited.insert(slot));
+                new += 1;
             }
         }
         for expanded in 1_usize.. {
@@ -186,6 +186,9 @@ impl<'s> Walk<'s> {
                 offer(&graph.links, (hidden, sees_hidden), candidate, pool, passed);
             }
             if expanded == 1 {
+                // Others may be met again: with more room, some of them may be among the nearest after all.
+                let kept = pool.candidates().iter().chain(passed.candidates());
+                kept.for_each(|candidate| _ = visited.insert(candidate.slot()));
                 pool.widen(ef);
             }
             let Some(candidate) = expand_next(pool, passed) else { return };

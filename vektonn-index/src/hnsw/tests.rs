@@ -13,6 +13,7 @@ use crate::top_k::TopK;
 
 mod codes;
 mod deletions;
+mod directionless;
 
 const METRICS: [Metric; 3] = [Metric::L2, Metric::InnerProduct, Metric::Cosine];
 

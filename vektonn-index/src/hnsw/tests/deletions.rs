@@ -78,3 +78,30 @@ fn the_graph_is_the_same_for_any_number_of_threads() {
     };
     assert!(lists(1) == lists(4));
 }
+
+/// Entry points are points like others: where few are left, they are many of them.
+#[test]
+fn all_that_is_left_is_found_with_room_for_all() {
+    let mut subject = filled(SMALL, 6000);
+    subject.apply((0..6000).filter(|id| id % 20 > 0).map(|id| (id, None)));
+    (0..20).for_each(|_| subject.apply([(0, Some(point(0, DIMENSION, CLUSTERS)))]));
+    subject.check_graph();
+    let recall = subject.recall(&queries(20, DIMENSION, CLUSTERS), &SearchOptions::new(200).ef_search(370));
+    assert_eq!(recall, 1.0);
+}
+
+#[test]
+fn a_graph_is_soon_made_again_where_there_were_many_more_points() {
+    let mut subject = filled(SMALL, 6000);
+    let has_graph = |subject: &Subject| subject.index.built.load().is_some();
+    subject.apply((90..6000).map(|id| (id, None)));
+    subject.apply([]);
+    assert!(!has_graph(&subject));
+    let added = (6000..7000).find(|&id| {
+        subject.apply([(id, Some(point(id.into(), DIMENSION, CLUSTERS)))]);
+        subject.check_graph();
+        has_graph(&subject)
+    });
+    assert!(added.is_some_and(|id| id < 6200), "{added:?}");
+    assert_eq!(subject.slots_used(), 6000);
+}

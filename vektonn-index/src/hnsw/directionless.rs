@@ -1,0 +1,40 @@
+//! Rows that no graph can find.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::RwLock;
+
+/// Slots with zero vectors in an index of cosines, where these are equally far from everything; empty in others.
+///
+/// A slot stays here after its death until it is used again: who looks asks its reader.
+#[derive(Default)]
+pub(super) struct Directionless {
+    slots: RwLock<BTreeSet<u32>>,
+    /// Mostly there are none, and searches need not lock for that.
+    count: AtomicUsize,
+}
+
+impl Directionless {
+    /// Whether there is such a row in a slot from now on. Only for the writer, before the slot can be seen.
+    pub(super) fn set(&self, slot: u32, is_directionless: bool) {
+        if !is_directionless && self.count.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let mut slots = self.slots.write();
+        if is_directionless {
+            slots.insert(slot);
+        } else {
+            slots.remove(&slot);
+        }
+        // A search that sees the slot began after its batch was published, and so after this.
+        self.count.store(slots.len(), Ordering::Relaxed);
+    }
+
+    /// Looks at one slot after another, as long as `go_on` says so.
+    pub(super) fn for_each(&self, mut go_on: impl FnMut(u32) -> bool) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            let _ = self.slots.read().iter().all(|&slot| go_on(slot));
+        }
+    }
+}
