@@ -7,8 +7,9 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
@@ -28,9 +29,22 @@ pub(crate) fn part_min() -> usize {
     if IS_ALONE.get() { usize::MAX } else { 1 }
 }
 
+/// How many threads the current rayon pool has, if there is one. Outside of all that is the global one, which rayon would start
+/// to answer that, and panic if it cannot.
+fn current_threads(is_in_pool: bool) -> Option<usize> {
+    static HAS_GLOBAL: OnceLock<bool> = OnceLock::new();
+    let has_global = || match ThreadPoolBuilder::new().build_global() {
+        Ok(()) => true,
+        // That it is there already has no cause.
+        Err(error) => error.source().is_none(),
+    };
+    (is_in_pool || *HAS_GLOBAL.get_or_init(has_global)).then(rayon::current_num_threads)
+}
+
 /// Does the work on as many threads as the current rayon pool has, and waits for it.
 pub(crate) fn run<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    let (is_in_pool, threads) = (rayon::current_thread_index().is_some(), rayon::current_num_threads());
+    let is_in_pool = rayon::current_thread_index().is_some();
+    let Some(threads) = current_threads(is_in_pool) else { return alone(work) };
     // The only thread of a pool takes no work from others while it does its own.
     if IS_WORKER.get() || IS_ALONE.get() || is_in_pool && threads == 1 {
         return work();

@@ -149,13 +149,11 @@ impl Windows {
     /// The point in this slot dies with this batch.
     pub(super) fn removed<T>(&self, batch: &Batch<'_>, slots: &Slots<T, SparseRow>, slot: u32) {
         let mut writer = self.writer.lock();
-        let home = writer.homes[slot as usize];
-        if let Some(tracked) = writer.windows.iter_mut().find(|tracked| tracked.number == home) {
+        let Writer { windows, homes, due, .. } = &mut *writer;
+        let home = homes[slot as usize];
+        if let Some(tracked) = windows.iter_mut().find(|tracked| tracked.number == home) {
             tracked.dead += 1;
-            if !tracked.is_due && tracked.dead * DEAD_SHARE >= tracked.window.slots().len() {
-                tracked.is_due = true;
-                writer.due.push_back((batch.epoch(), home));
-            }
+            due.extend(tracked.becomes_due().then_some((batch.epoch(), home)));
         }
         self.make_due_anew(&mut writer, batch, slots);
     }
@@ -175,6 +173,14 @@ impl Windows {
         let writer = self.writer.lock();
         let windows: usize = writer.windows.iter().map(|tracked| tracked.window.bytes()).sum();
         windows + size_of_val(&*writer.homes) + size_of::<Tail>()
+    }
+}
+
+impl Tracked {
+    /// Whether it is to be made anew as soon as nobody sees its dead, for the first time.
+    fn becomes_due(&mut self) -> bool {
+        let is_due = self.dead * DEAD_SHARE >= self.window.slots().len();
+        is_due && !std::mem::replace(&mut self.is_due, true)
     }
 }
 
@@ -268,7 +274,10 @@ impl Writer {
         points.iter().for_each(|&(slot, _)| self.homes[slot as usize] = number);
         let dead = points.iter().filter(|&&(slot, _)| !kept.is_alive(slot)).count();
         let window = Arc::new(Window::new(metric, batch.number(), points));
-        self.windows.push(Tracked { number, level, window, dead, is_due: false });
+        let mut tracked = Tracked { number, level, window, dead, is_due: false };
+        // What has died since the window before became due may still be seen.
+        self.due.extend(tracked.becomes_due().then_some((batch.epoch(), number)));
+        self.windows.push(tracked);
     }
 }
 
