@@ -117,15 +117,18 @@ impl LogBatch {
     }
 }
 
-/// Tombstones of the topic written before `written_ms`, oldest first, at most `count_max`.
+/// Tombstones of the topic from an offset on, written before `written_ms`, oldest first, at most `count_max`. Below the offset
+/// there are none: to look there would be to pass all that were ever swept.
 pub(super) fn old_tombstones(
     storage: &Storage,
     topic: u32,
+    from: u64,
     written_ms: u64,
     count_max: usize,
 ) -> Result<Vec<OldTombstone>, String> {
     let mut found = Vec::new();
-    for entry in storage.tombstones.prefix(topic.to_be_bytes()).take(count_max) {
+    let keys = entries::log_key(topic, from)..=entries::log_key(topic, u64::MAX);
+    for entry in storage.tombstones.range(keys).take(count_max) {
         let (log_key, value) = entry.into_inner().map_err(|e| describe(&e))?;
         let (Some(offset), Some((written, key))) =
             (entries::log_key_offset(&log_key), entries::decode_tombstone(&value))

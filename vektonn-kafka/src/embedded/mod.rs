@@ -23,7 +23,7 @@ mod writer;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use vektonn_core::Position;
@@ -39,6 +39,9 @@ use crate::local_tail::LocalTail;
 use crate::{AppendError, AppendFailure, BoxFuture, DataSource, RecordOutcome, Tail, TailError};
 
 pub use self::directory::OpenError;
+
+/// How long the end of threads is waited for once the engine has failed.
+const FAILED_ENGINE_WAIT: Duration = Duration::from_secs(5);
 
 /// Settings of an [`EmbeddedDataSource`].
 #[derive(Clone, Debug)]
@@ -112,7 +115,14 @@ impl Drop for EmbeddedDataSource {
     fn drop(&mut self) {
         self.queue.close();
         for thread in self.threads.get_mut().drain(..) {
-            if thread.join().is_err() {
+            // An engine that has failed may never come back from a commit.
+            let deadline = Instant::now() + FAILED_ENGINE_WAIT;
+            while self.queue.refusal().is_some() && !thread.is_finished() && Instant::now() < deadline {
+                std::thread::sleep(FAILED_ENGINE_WAIT / 500);
+            }
+            if self.queue.refusal().is_some() && !thread.is_finished() {
+                tracing::error!("the log's engine has failed and does not end: leaving it");
+            } else if thread.join().is_err() {
                 tracing::error!("a thread of the log panicked");
             }
         }

@@ -1,7 +1,7 @@
 //! Appends that wait for the writer.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -11,6 +11,8 @@ use vektonn_core::codec::Record;
 use super::progress::Fault;
 use crate::{AppendError, AppendFailure};
 
+/// A commit that takes longer is looked after.
+const LONG_COMMIT: Duration = Duration::from_secs(1);
 /// What a record takes besides its key and value, about.
 const RECORD_OVERHEAD_BYTES: usize = 128;
 
@@ -31,6 +33,8 @@ pub(super) enum Next {
     Commit,
     /// The time is up.
     Idle,
+    /// The batch before takes long: see whether the engine still works.
+    Check,
     /// Nothing waits and nothing will.
     End,
 }
@@ -94,7 +98,9 @@ impl Queue {
                 return Next::Prepare(job);
             }
             if room.is_some() {
-                self.changed.wait(&mut state);
+                if self.changed.wait_for(&mut state, LONG_COMMIT).timed_out() {
+                    return Next::Check;
+                }
             } else if state.closed {
                 return Next::End;
             } else if self.changed.wait_until(&mut state, deadline).timed_out() {
@@ -114,16 +120,21 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Waits until no batch is being committed.
-    pub(super) fn wait_committed(&self) -> Result<(), Fault> {
+    /// Waits until no batch is being committed; false if that takes long.
+    pub(super) fn wait_committed(&self) -> Result<bool, Fault> {
         let mut state = self.state.lock();
-        self.changed.wait_while(&mut state, |state| !state.is_settled());
-        state.refusal.clone().map_or(Ok(()), Err)
+        let waited = self.changed.wait_while_for(&mut state, |state| !state.is_settled(), LONG_COMMIT);
+        state.refusal.clone().map_or(Ok(!waited.timed_out()), Err)
     }
 
     /// Whether appends wait.
     pub(super) fn is_waiting(&self) -> bool {
         !self.state.lock().jobs.is_empty()
+    }
+
+    /// Whether the writer is to end.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state.lock().closed
     }
 
     /// Lets all further appends fail, and those that wait. The first reason stays.

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use fjall::PersistMode;
 use uuid::Uuid;
 use vektonn_core::codec::Record;
 
 use super::EmbeddedOptions;
 use super::batch::{self, Keys, LogBatch};
 use super::committer::{Prepared, publish, stop};
-use super::log::EmbeddedLog;
+use super::log::{EmbeddedLog, describe};
 use super::progress::{Fault, Progress};
 use super::queue::{Job, Next, Queue, record_bytes};
 use crate::topic_table::TopicState;
@@ -81,6 +82,10 @@ impl Writer {
                 Next::Prepare(job) => self.prepare(job),
                 Next::Commit => self.commit(),
                 Next::Idle => Ok(()),
+                Next::Check => {
+                    self.check_engine();
+                    Ok(())
+                }
                 Next::End => return,
             };
             if let Err(fault) = result {
@@ -165,10 +170,23 @@ impl Writer {
 
     /// Waits until everything handed over is durable.
     fn settle(&mut self) -> Result<(), Fault> {
-        self.queue.wait_committed()?;
+        while !self.queue.wait_committed()? {
+            self.check_engine();
+        }
         self.committing.clear();
         self.appends.iter_mut().for_each(Progress::settle);
         Ok(())
+    }
+
+    /// Stops writing if the engine has failed in the background. It tells that to the next one who asks, but a commit that waits
+    /// for the background's work would wait for ever.
+    fn check_engine(&self) {
+        if let Err(error) = self.log.storage.db.persist(PersistMode::Buffer) {
+            let why = describe(&error);
+            tracing::error!(dir = %self.log.dir().display(), why, "the engine has failed, writes are stopped");
+            let failure = AppendFailure::WritesStopped { why };
+            self.queue.refuse(Fault { failure, outcome: RecordOutcome::Unknown });
+        }
     }
 
     fn take_changed(&mut self) -> Vec<TopicState> {
@@ -196,7 +214,7 @@ impl Writer {
         (self.options.tombstone_retention / 10).clamp(SWEEP_INTERVAL_MIN, SWEEP_INTERVAL_MAX)
     }
 
-    /// Removes old tombstones until there are none, or an append waits.
+    /// Removes old tombstones until there are none, or something else is to be done.
     fn sweep(&mut self) {
         if self.settle().is_err() {
             return;
@@ -205,7 +223,7 @@ impl Writer {
         let written_ms = batch::now_ms().saturating_sub(retention_ms);
         for topic in 0..self.topics.len() as u32 {
             while self.queue.refusal().is_none() && self.sweep_topic(topic, written_ms) {
-                if self.queue.is_waiting() {
+                if self.queue.is_waiting() || self.queue.is_closed() {
                     self.next_sweep = Instant::now();
                     return;
                 }
@@ -215,7 +233,9 @@ impl Writer {
 
     /// Removes some of the topic's old tombstones; false if there are none, or they cannot be removed.
     fn sweep_topic(&mut self, topic: u32, written_ms: u64) -> bool {
-        let old = match batch::old_tombstones(&self.log.storage, topic, written_ms, SWEEP_COUNT_MAX) {
+        let swept_below = self.topics[topic as usize].swept_below;
+        let old = batch::old_tombstones(&self.log.storage, topic, swept_below, written_ms, SWEEP_COUNT_MAX);
+        let old = match old {
             Ok(old) => old,
             Err(error) => {
                 tracing::error!(%error, "cannot look for old tombstones");
