@@ -102,6 +102,13 @@ pub enum TailEvent {
         /// Why the content read so far cannot be continued.
         why: ResetReason,
     },
+    /// For a while nothing could be read: how much there is to read is not known. The tail goes on by itself.
+    OutOfReach {
+        /// The last error.
+        why: String,
+    },
+    /// That is over.
+    InReach,
 }
 
 /// Why what was read of a topic cannot be continued.
@@ -126,6 +133,16 @@ pub enum ResetReason {
         /// The end of the topic.
         high_watermark: u64,
     },
+    /// The topic lost records that were read, and has others in their place.
+    Truncated {
+        /// The next offset to read.
+        next_offset: u64,
+    },
+    /// The data source was out of reach for so long that tombstones may have been swept meanwhile.
+    OutOfReach {
+        /// For how long.
+        time: Duration,
+    },
     /// Tombstones that were not read yet have been swept, so that deletions would be missed.
     TombstonesSwept {
         /// The next offset to read.
@@ -144,6 +161,12 @@ impl fmt::Display for ResetReason {
             }
             Self::BeyondEnd { next_offset, high_watermark } => {
                 write!(f, "the position {next_offset} lies beyond the topic's end {high_watermark}")
+            }
+            Self::Truncated { next_offset } => {
+                write!(f, "the topic lost records below {next_offset} that were read")
+            }
+            Self::OutOfReach { time } => {
+                write!(f, "for {time:.0?} nothing could be read, and deletions may have been swept since")
             }
             Self::TombstonesSwept { next_offset, swept_below } => write!(
                 f,
@@ -346,6 +369,14 @@ pub enum TailError {
         /// How long was waited.
         timeout_ms: u128,
         /// The last error.
+        why: String,
+    },
+    /// Kafka does not say whether there is a topic: reading it may not be allowed.
+    #[error("Kafka does not describe the topic '{topic}': {why}")]
+    TopicNotDescribed {
+        /// The topic.
+        topic: String,
+        /// Kafka's error.
         why: String,
     },
     /// A topic is not as it must be, and the settings say to refuse it.

@@ -240,6 +240,33 @@ fn a_topic_recreated_while_catching_up_ends_well() {
     eventually("only the new content is there", || content(&follower.shard()) == expected(100..200, 2.0));
 }
 
+/// A point that is written again while a shard catches up has its record further on than where the log ended at the start.
+#[test]
+fn a_shard_is_ready_when_it_has_what_was_updated_meanwhile() {
+    let source = Troubled::new();
+    let class = (0..100).find(|&id| point(id, 0.0).topic == topic("T", 0)).unwrap();
+    let points = |numbers: std::ops::Range<i64>, y: f64| -> Vec<Record> {
+        numbers.map(|number| point(class + 100 * number, y)).collect()
+    };
+    append(&source, points(0..HALT as i64, 1.0));
+    source.set(Trouble::Waits);
+    let follower = follow("First", &source);
+    block_on(follower.wait_for_state(|state| *state == ShardState::CatchingUp));
+    append(&source, points(200..300, 1.0));
+    append(&source, points(HALT as i64 - 1..HALT as i64, 2.0));
+    source.set(Trouble::Halts);
+    let at = || follower.position().get(&topic("T", 0)).map_or(0, |at| at.next_offset);
+    eventually("all offsets of the start are applied", || at() == HALT);
+    // But not all points.
+    let last = class + 100 * (HALT as i64 - 1);
+    assert_eq!(content(&follower.shard()).get(&last), None);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!((follower.state(), follower.is_serving()), (ShardState::CatchingUp, false));
+    source.set(Trouble::None);
+    wait_until_ready(&follower);
+    assert_eq!(content(&follower.shard()).get(&last), Some(&2.0));
+}
+
 #[test]
 fn waiting_for_a_position_says_what_is_missing() {
     let source = Troubled::new();
@@ -421,7 +448,13 @@ enum Trouble {
     Panics = 3,
     Silent = 4,
     NeverAnswers = 5,
+    /// Nothing from the offset [`HALT`] on is read.
+    Halts = 6,
+    /// Nothing is read at all.
+    Waits = 7,
 }
+
+const HALT: u64 = 100;
 
 /// A data source whose tails misbehave on demand.
 #[derive(Clone)]
@@ -477,6 +510,10 @@ impl Tail for TroubledTail {
         if has(&self.trouble, Trouble::Fails) {
             return Err(TailError::Storage { why: "trouble".to_owned() });
         }
+        if has(&self.trouble, Trouble::Waits) {
+            std::thread::sleep(Duration::from_millis(1));
+            return Ok(None);
+        }
         let event = match self.held.pop_front() {
             Some(event) => Some(event),
             None => self.inner.next(timeout)?,
@@ -500,6 +537,18 @@ impl Tail for TroubledTail {
                         Ok(None)
                     }
                 }
+            }
+            Some(TailEvent::Records { topic, topic_id, mut records, next_offset, high_watermark })
+                if has(&self.trouble, Trouble::Halts) && next_offset > HALT =>
+            {
+                let later = records.split_off(records.partition_point(|record| record.offset < HALT));
+                let of = |records, next_offset| {
+                    let topic = topic.clone();
+                    TailEvent::Records { topic, topic_id, records, next_offset, high_watermark }
+                };
+                self.held.push_front(of(later, next_offset));
+                std::thread::sleep(Duration::from_millis(1));
+                Ok((!records.is_empty()).then(|| of(records, HALT)))
             }
             event => Ok(event),
         }

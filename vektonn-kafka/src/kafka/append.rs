@@ -12,7 +12,7 @@ use vektonn_core::{Position, TopicPosition};
 
 use super::batch::{Batch, Delivery};
 use super::cluster::Cluster;
-use super::inspect::{inspect, is_unknown_topic};
+use super::inspect::{inspect, is_forbidden, is_unknown_topic};
 use super::native::End;
 use super::producer::Sender;
 use super::topics::Topics;
@@ -131,8 +131,16 @@ impl Appender {
         let mut missing = vec![];
         for (name, topic) in found {
             match topic {
-                Some(topic) => self.topics.learn(&name, topic),
-                None => missing.push(name),
+                Ok(Some(topic)) => self.topics.learn(&name, topic),
+                Ok(None) => missing.push(name),
+                Err(code) => {
+                    let failure = || AppendFailure::Refused { topic: name, why: self.cluster.why(code) };
+                    return if is_forbidden(code) {
+                        Err(failure())
+                    } else {
+                        self.try_again(deadline, failure)
+                    };
+                }
             }
         }
         if missing.is_empty() {
@@ -159,11 +167,10 @@ impl Appender {
         };
         let failure = || AppendFailure::TopicNotCreated { topic, why: self.cluster.why(code) };
         match code {
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed
-            | RDKafkaErrorCode::InvalidTopic
+            RDKafkaErrorCode::InvalidTopic
             | RDKafkaErrorCode::InvalidConfig
             | RDKafkaErrorCode::PolicyViolation => Err(failure()),
+            _ if is_forbidden(code) => Err(failure()),
             // A controller that has just died, too few brokers at a start.
             _ => self.try_again(deadline, failure),
         }

@@ -27,68 +27,61 @@ pub(super) fn matching_names(
     Ok(names)
 }
 
-/// Looks at the topics: `None` where there is none of that name. Those that cannot be told are left out.
+/// What became of a question for a topic: `None` where there is none of that name.
+pub(super) type Found = Result<Option<Topic>, RDKafkaErrorCode>;
+
+/// Looks at the topics.
 pub(super) fn inspect(
     cluster: &Cluster,
     topics: &Topics,
     names: BTreeSet<String>,
     timeout: Duration,
-) -> Result<BTreeMap<String, Option<Topic>>, RDKafkaErrorCode> {
+) -> Result<BTreeMap<String, Found>, RDKafkaErrorCode> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let described = cluster.describe(&names, timeout)?;
-    let (known, new): (Vec<_>, Vec<_>) = described
-        .into_iter()
-        .filter_map(|(name, answer)| match answer {
-            Ok(description) => Some((name, Some(description))),
-            Err(code) if is_unknown_topic(code) => Some((name, None)),
-            Err(code) => {
-                tracing::debug!(topic = name, %code, "the topic cannot be described");
-                None
-            }
-        })
-        .partition(|(name, found)| match (found, topics.progress(name)) {
-            (Some(description), Some((id, _))) => description.id == id,
-            (Some(_), None) => false,
-            (None, _) => true,
-        });
-    let policies = policies(cluster, &new, timeout);
-    let known = known.into_iter().map(|(name, found)| {
-        let topic =
-            found.map(|description| Topic { id: description.id, unsuitable: topics.known_unsuitable(&name) });
-        (name, topic)
-    });
-    let new = new.into_iter().map(|(name, found)| {
-        let topic = found.map(|description| Topic {
-            id: description.id,
-            unsuitable: unsuitable(&description, policies.get(&name).map(String::as_str)),
-        });
-        (name, topic)
-    });
-    Ok(known.chain(new).collect())
+    let (mut found, mut described) = (BTreeMap::new(), vec![]);
+    for (name, answer) in cluster.describe(&names, timeout)? {
+        match answer {
+            Ok(description) => described.push((name, description)),
+            Err(code) => _ = found.insert(name, if is_unknown_topic(code) { Ok(None) } else { Err(code) }),
+        }
+    }
+    let mut policies: BTreeMap<String, String> = described
+        .iter()
+        .filter_map(|(name, description)| Some((name.clone(), topics.known_policy(name, description.id)?)))
+        .collect();
+    let new = described.iter().map(|(name, _)| name.as_str()).filter(|&name| !policies.contains_key(name));
+    policies.extend(cleanup_policies(cluster, &new.collect::<Vec<_>>(), timeout));
+    let must_be_known = cluster.options().refuse_unsuitable_topics;
+    found.extend(described.into_iter().map(|(name, description)| {
+        let policy = policies.remove(&name);
+        let unsuitable = unsuitable(&description, policy.as_deref(), must_be_known);
+        (name, Ok(Some(Topic { id: description.id, policy, unsuitable })))
+    }));
+    Ok(found)
 }
 
-fn policies(
-    cluster: &Cluster,
-    new: &[(String, Option<Description>)],
-    timeout: Duration,
-) -> BTreeMap<String, String> {
-    if new.is_empty() {
+/// Those that can be told; the others are asked for again the next time.
+fn cleanup_policies(cluster: &Cluster, topics: &[&str], timeout: Duration) -> BTreeMap<String, String> {
+    if topics.is_empty() {
         return BTreeMap::new();
     }
-    let names: Vec<&str> = new.iter().map(|(name, _)| name.as_str()).collect();
-    cluster.cleanup_policies(&names, timeout).unwrap_or_else(|code| {
-        // Reading configurations may not be allowed; it is only for a warning.
+    cluster.cleanup_policies(topics, timeout).unwrap_or_else(|code| {
         tracing::debug!(%code, "the configuration of topics cannot be read");
         BTreeMap::new()
     })
 }
 
-fn unsuitable(description: &Description, cleanup_policy: Option<&str>) -> Option<String> {
+/// What is wrong with a topic. Reading its policy may not be allowed, which is wrong only where it must be known.
+fn unsuitable(description: &Description, policy: Option<&str>, must_be_known: bool) -> Option<String> {
     let partitions = (description.partitions != 1)
         .then(|| format!("has {} partitions where 1 is expected", description.partitions));
-    let policy = cleanup_policy
-        .filter(|&policy| policy != "compact")
-        .map(|policy| format!("has cleanup.policy={policy} where compact is expected"));
+    let policy = match policy {
+        Some("compact") => None,
+        Some(policy) => Some(format!("has cleanup.policy={policy} where compact is expected")),
+        None => {
+            must_be_known.then(|| "does not tell its cleanup.policy where compact is expected".to_owned())
+        }
+    };
     match (partitions, policy) {
         (Some(partitions), Some(policy)) => Some(format!("{partitions}, and {policy}")),
         (one, other) => one.or(other),
@@ -104,4 +97,9 @@ pub(super) fn is_unknown_topic(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::UnknownTopicId
     )
+}
+
+/// Whether it is no use to ask again before somebody has changed what is allowed.
+pub(super) fn is_forbidden(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed)
 }

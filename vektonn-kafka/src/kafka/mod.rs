@@ -40,7 +40,7 @@ use vektonn_core::{Position, TopicPosition};
 use self::append::{Appender, remaining};
 use self::cluster::Cluster;
 use self::fetch_budget::FetchBudget;
-use self::inspect::{inspect, is_unknown_topic, matching_names};
+use self::inspect::{inspect, is_forbidden, is_unknown_topic, matching_names};
 use self::native::End;
 use self::producer::Sender;
 use self::tail::KafkaTail;
@@ -196,7 +196,15 @@ fn try_high_watermarks(
     names.extend(matching_names(cluster, selectors, left())?);
     let mut found: Vec<(String, Topic)> = vec![];
     for (name, topic) in inspect(cluster, topics, names, left())? {
-        let Some(topic) = topic else { continue };
+        let topic = match topic {
+            Ok(Some(topic)) => topic,
+            Ok(None) => continue,
+            Err(code) if is_forbidden(code) => {
+                return Ok(Err(TailError::TopicNotDescribed { topic: name, why: cluster.why(code) }));
+            }
+            // What it may hold is not known, and is not to be taken for nothing.
+            Err(code) => return Err(code),
+        };
         if let Some(why) = &topic.unsuitable
             && cluster.options().refuse_unsuitable_topics
         {

@@ -489,8 +489,22 @@ impl Message {
                     value: bytes(message.payload.cast(), message.len),
                 }),
                 RDKafkaErrorCode::PartitionEOF => Fetched::End { next_offset: offset },
+                RDKafkaErrorCode::AutoOffsetReset if self.tells_of_truncation() => {
+                    Fetched::Error(RDKafkaErrorCode::LogTruncation)
+                }
                 code => Fetched::Error(code),
             }
+        }
+    }
+
+    /// Whether the words of an error are that the log was truncated: where there is no offset to reset to, it is told by
+    /// nothing else.
+    fn tells_of_truncation(&self) -> bool {
+        // SAFETY: the message is alive, and its payload are the words; descriptions are static.
+        unsafe {
+            let truncation = sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__LOG_TRUNCATION;
+            let said = bytes((*self.0).payload.cast(), (*self.0).len).unwrap_or_default();
+            String::from_utf8_lossy(&said).contains(&text(sys::rd_kafka_err2str(truncation)))
         }
     }
 }

@@ -41,6 +41,9 @@ pub(super) struct KafkaTail {
     pending: VecDeque<TailEvent>,
     /// Topics of `from` that do not exist have been told.
     gone_told: bool,
+    /// Outages that were there when the tail began, or that it knows of.
+    outages: Option<u64>,
+    is_out_of_reach: bool,
     refused: Option<TailError>,
     /// Dropped with the tail.
     _share: FetchShare,
@@ -54,12 +57,14 @@ struct Followed {
     ended_at: Option<u64>,
     /// Kafka has not got the next offset.
     is_lost: bool,
+    /// What is below the next offset is not what was read.
+    is_truncated: bool,
     last_error: Option<RDKafkaErrorCode>,
 }
 
 impl Followed {
     fn new(id: Uuid, next: u64) -> Self {
-        Self { id, next, ended_at: None, is_lost: false, last_error: None }
+        Self { id, next, ended_at: None, is_lost: false, is_truncated: false, last_error: None }
     }
 }
 
@@ -83,6 +88,8 @@ impl KafkaTail {
             followed: BTreeMap::new(),
             pending: VecDeque::new(),
             gone_told: false,
+            outages: None,
+            is_out_of_reach: false,
             refused: None,
             _share: share,
         })
@@ -94,6 +101,10 @@ impl KafkaTail {
         self.refused = self.refusal(&view);
         let (mut stop, mut start) = (vec![], vec![]);
         self.drop_gone(&view, &mut stop);
+        let (outages, time) = view.outages;
+        if self.outages.replace(outages).is_some_and(|known| known < outages) {
+            self.read_anew(&view, time, &mut stop, &mut start);
+        }
         for (name, topic) in &view.topics {
             match self.followed.get_mut(name) {
                 None => start.push((name.clone(), self.begin(name, topic))),
@@ -107,7 +118,12 @@ impl KafkaTail {
                 Some(_) => {}
             }
         }
-        if view.is_complete && !std::mem::replace(&mut self.gone_told, true) {
+        if view.is_complete && !self.gone_told {
+            if let Some((topic, &code)) = view.unclear.first_key_value() {
+                let why = self.cluster.why(code);
+                return Err(TailError::TopicNotDescribed { topic: topic.clone(), why });
+            }
+            self.gone_told = true;
             self.tell_gone(&view);
         }
         self.stop(&stop)?;
@@ -135,6 +151,36 @@ impl KafkaTail {
             }
             is_there
         });
+    }
+
+    /// Reads everything again, for deletions may have been missed.
+    fn read_anew(
+        &mut self,
+        view: &View,
+        time: Duration,
+        stop: &mut Vec<String>,
+        start: &mut Vec<(String, u64)>,
+    ) {
+        for (name, followed) in &mut self.followed {
+            if view.topics.get(name).is_none_or(|topic| topic.id != followed.id) {
+                continue;
+            }
+            let why = ResetReason::OutOfReach { time };
+            self.pending.push_back(TailEvent::Reset { topic: name.clone(), why });
+            *followed = Followed::new(followed.id, 0);
+            stop.push(name.clone());
+            start.push((name.clone(), 0));
+        }
+    }
+
+    /// Tells once that nothing can be read, and once that it can.
+    fn tell_reach(&mut self) {
+        let out_of_reach = self.subscription.out_of_reach();
+        if out_of_reach.is_some() != self.is_out_of_reach {
+            self.is_out_of_reach = out_of_reach.is_some();
+            let event = out_of_reach.map_or(TailEvent::InReach, |why| TailEvent::OutOfReach { why });
+            self.pending.push_back(event);
+        }
     }
 
     /// Begins to follow a topic; returns where to read from.
@@ -261,7 +307,9 @@ impl KafkaTail {
             let next_offset = topic.next;
             // When tombstones were swept by compaction cannot be known: Kafka keeps no trace of it. Who holds a
             // position for longer than the topic's delete.retention.ms must not use it.
-            let why = if next_offset > last || topic.last_error == Some(RDKafkaErrorCode::LogTruncation) {
+            let why = if topic.is_truncated {
+                Some(ResetReason::Truncated { next_offset })
+            } else if next_offset > last {
                 Some(ResetReason::BeyondEnd { next_offset, high_watermark: last })
             } else if next_offset < first {
                 Some(ResetReason::TombstonesSwept { next_offset, swept_below: first })
@@ -288,7 +336,7 @@ impl KafkaTail {
         let Ok(found) = inspect(&self.cluster, table, names, ASK_TIMEOUT) else { return false };
         let mut any = false;
         for (name, topic) in found {
-            if let Some(topic) = topic
+            if let Ok(Some(topic)) = topic
                 && self.followed.get(&name).is_some_and(|followed| followed.id != topic.id)
             {
                 table.learn(&name, topic);
@@ -302,6 +350,7 @@ impl KafkaTail {
 impl Followed {
     /// Fetching fails. It goes on by itself, so this is not an event; told once for each change.
     fn fail(&mut self, name: &str, code: RDKafkaErrorCode) {
+        self.is_truncated |= code == RDKafkaErrorCode::LogTruncation;
         self.is_lost |= matches!(
             code,
             RDKafkaErrorCode::AutoOffsetReset
@@ -322,6 +371,7 @@ impl Tail for KafkaTail {
                 return Ok(Some(event));
             }
             self.follow_changes()?;
+            self.tell_reach();
             if let Some(refused) = &self.refused {
                 return Err(refused.clone());
             }

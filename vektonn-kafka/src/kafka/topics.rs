@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 use rdkafka::types::RDKafkaErrorCode;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use vektonn_core::sharding::TopicSelector;
 
 use super::cluster::Cluster;
-use super::inspect::{inspect, matching_names};
+use super::inspect::{Found, inspect, matching_names};
 use crate::topic_table::matches_any;
 
 /// How many rounds in a row must say that a topic is gone, or another one. A broker that has just started may
@@ -20,6 +20,11 @@ const ROUNDS_TO_BELIEVE: u8 = 2;
 const URGENT_INTERVAL: Duration = Duration::from_millis(300);
 /// A question of a round.
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// After so much time without an answer, or with one that tells nothing of a topic, tails say so.
+const OUT_OF_REACH_AFTER: Duration = Duration::from_secs(60);
+/// After so much time tombstones may have been swept that nobody has read: half of the `delete.retention.ms` that topics
+/// are created with.
+const OUT_OF_REACH_MAX: Duration = Duration::from_secs(12 * 60 * 60);
 /// Counts topics that are served although they are not as they must be.
 const UNSUITABLE: &str = "vektonn_kafka_unsuitable_topics_total";
 
@@ -27,6 +32,8 @@ const UNSUITABLE: &str = "vektonn_kafka_unsuitable_topics_total";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Topic {
     pub(super) id: Uuid,
+    /// Its cleanup.policy, once that could be told.
+    pub(super) policy: Option<String>,
     /// What is wrong with it, if it is not as it must be.
     pub(super) unsuitable: Option<String>,
 }
@@ -53,6 +60,8 @@ pub(super) struct Topics {
 #[derive(Default)]
 struct State {
     entries: BTreeMap<String, Entry>,
+    /// What the last round asked for and was not told, since when, and why.
+    unclear: BTreeMap<String, (Instant, RDKafkaErrorCode)>,
     /// Grows with each change of the entries.
     generation: u64,
     rounds_begun: u64,
@@ -61,15 +70,24 @@ struct State {
     urgent_until: u64,
     subscriptions: BTreeMap<u64, Vec<TopicSelector>>,
     subscriptions_made: u64,
-    failing: bool,
+    /// Since when no round has succeeded, and the first error.
+    failing: Option<(Instant, String)>,
+    /// When a round succeeded last, by the clock that goes on while the machine sleeps.
+    answered: Option<SystemTime>,
+    /// How often there was no answer for too long, and how long it was the last time.
+    outages: (u64, Duration),
     closed: bool,
 }
 
 /// What a tail sees of the table.
 pub(super) struct View {
     pub(super) topics: BTreeMap<String, Topic>,
-    /// Topics that are not here do not exist, not just not yet.
+    /// Kafka does not tell whether there are these, and why.
+    pub(super) unclear: BTreeMap<String, RDKafkaErrorCode>,
+    /// Topics that are in neither do not exist, not just not yet.
     pub(super) is_complete: bool,
+    /// How often tombstones may have been missed, and for how long there was no answer the last time.
+    pub(super) outages: (u64, Duration),
 }
 
 /// Someone who wants to know of the topics that match, until dropped.
@@ -111,9 +129,10 @@ impl Topics {
         self.state.lock().entries.get(name).map(|entry| (entry.topic.id, entry.delivered))
     }
 
-    /// What was found wrong with a known topic.
-    pub(super) fn known_unsuitable(&self, name: &str) -> Option<String> {
-        self.state.lock().entries.get(name).and_then(|entry| entry.topic.unsuitable.clone())
+    /// The cleanup.policy of a known topic, if it is the one of this id.
+    pub(super) fn known_policy(&self, name: &str, id: Uuid) -> Option<String> {
+        let state = self.state.lock();
+        state.entries.get(name).filter(|entry| entry.topic.id == id)?.topic.policy.clone()
     }
 
     /// The names known that match.
@@ -160,6 +179,33 @@ impl State {
         self.generation += u64::from(is_other);
     }
 
+    /// What a round has found.
+    fn take(&mut self, found: BTreeMap<String, Found>) {
+        let before = std::mem::take(&mut self.unclear);
+        for (name, topic) in found {
+            match topic {
+                Ok(Some(topic)) => self.find(&name, topic),
+                Ok(None) => self.miss(&name),
+                Err(code) => {
+                    let since = before.get(&name).map(|&(since, _)| since);
+                    if since.is_none() {
+                        tracing::warn!(topic = name, %code, "Kafka does not describe the topic, asking on");
+                    }
+                    self.unclear.insert(name, (since.unwrap_or_else(Instant::now), code));
+                }
+            }
+        }
+    }
+
+    /// Kafka has answered.
+    fn answered(&mut self, now: SystemTime) {
+        let gap = self.answered.replace(now).and_then(|last| now.duration_since(last).ok());
+        if let Some(gap) = gap.filter(|&gap| gap > OUT_OF_REACH_MAX) {
+            self.outages = (self.outages.0 + 1, gap);
+            self.generation += 1;
+        }
+    }
+
     /// A round did not find the topic.
     fn miss(&mut self, name: &str) {
         let Some(entry) = self.entries.get_mut(name) else { return };
@@ -197,9 +243,26 @@ impl Subscription {
         if self.seen.replace(now) == Some(now) {
             return None;
         }
-        let matching = state.entries.iter().filter(|(name, _)| matches_any(&self.selectors, name));
-        let topics = matching.map(|(name, entry)| (name.clone(), entry.topic.clone())).collect();
-        Some(View { topics, is_complete: now.1 })
+        let is_wanted = |name: &String| matches_any(&self.selectors, name);
+        let topics = state.entries.iter().filter(|(name, _)| is_wanted(name));
+        let topics: BTreeMap<_, _> =
+            topics.map(|(name, entry)| (name.clone(), entry.topic.clone())).collect();
+        let unclear = state.unclear.iter().filter(|(name, _)| is_wanted(name) && !topics.contains_key(*name));
+        let unclear = unclear.map(|(name, &(_, code))| (name.clone(), code)).collect();
+        Some(View { topics, unclear, is_complete: now.1, outages: state.outages })
+    }
+
+    /// Why for some time nothing of a topic could be known, if that is so.
+    pub(super) fn out_of_reach(&self) -> Option<String> {
+        let state = self.topics.state.lock();
+        let is_long = |since: Instant| since.elapsed() >= OUT_OF_REACH_AFTER;
+        if let Some((_, why)) = state.failing.as_ref().filter(|(since, _)| is_long(*since)) {
+            return Some(format!("no answer from Kafka: {why}"));
+        }
+        let unclear = state.unclear.iter();
+        let mut unclear = unclear.filter(|(name, _)| matches_any(&self.selectors, name));
+        let (name, (_, code)) = unclear.find(|(_, (since, _))| is_long(*since))?;
+        Some(format!("Kafka does not describe the topic '{name}': {code}"))
     }
 }
 
@@ -249,6 +312,8 @@ impl Watcher {
             let interval = if is_urgent { interval.min(URGENT_INTERVAL) } else { interval };
             let rest = last.map_or(Duration::ZERO, |last| interval.saturating_sub(last.elapsed()));
             if state.subscriptions.is_empty() && state.entries.is_empty() {
+                // Nobody asks, and nobody misses an answer.
+                state.answered = None;
                 self.topics.woken.wait(&mut state);
             } else if rest.is_zero() {
                 return Some(state.begin_round());
@@ -258,22 +323,18 @@ impl Watcher {
         }
     }
 
-    fn ask(&self, round: Round) -> Result<BTreeMap<String, Option<Topic>>, RDKafkaErrorCode> {
+    fn ask(&self, round: Round) -> Result<BTreeMap<String, Found>, RDKafkaErrorCode> {
         let Round { selectors, mut names, .. } = round;
         names.extend(matching_names(&self.cluster, &selectors, ASK_TIMEOUT)?);
         inspect(&self.cluster, &self.topics, names, ASK_TIMEOUT)
     }
 
-    fn finish(&self, number: u64, found: BTreeMap<String, Option<Topic>>) {
+    fn finish(&self, number: u64, found: BTreeMap<String, Found>) {
         let mut state = self.topics.state.lock();
-        for (name, topic) in found {
-            match topic {
-                Some(topic) => state.find(&name, topic),
-                None => state.miss(&name),
-            }
-        }
+        state.take(found);
+        state.answered(SystemTime::now());
         state.rounds_done = number;
-        if std::mem::take(&mut state.failing) {
+        if state.failing.take().is_some() {
             tracing::info!(servers = self.cluster.options().bootstrap_servers, "Kafka answers again");
         }
         self.cluster.last_error().clear();
@@ -283,9 +344,10 @@ impl Watcher {
         let mut state = self.topics.state.lock();
         // This round has to be made up for before anything is believed not to exist.
         state.rounds_begun = state.rounds_done;
-        if !std::mem::replace(&mut state.failing, true) {
+        if state.failing.is_none() {
             let (servers, why) = (&self.cluster.options().bootstrap_servers, self.cluster.why(code));
             tracing::warn!(servers, why, "no answer from Kafka about topics, trying again until there is");
+            state.failing = Some((Instant::now(), why));
         }
     }
 }
@@ -298,5 +360,90 @@ impl State {
             selectors: self.subscriptions.values().flatten().cloned().collect(),
             names: self.entries.keys().cloned().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use vektonn_core::{DataSourceId, DataSourceMeta};
+
+    use super::*;
+
+    const NAME: &str = "Vektonn.Source-1_0";
+
+    fn subscribe(topics: &Arc<Topics>) -> Subscription {
+        let text = "{vectorDimension: 2, attributeValueTypes: {Id: Guid}, permanentAttributes: [Id], shardersByAttributeKey: {}}";
+        let meta = DataSourceMeta::from_yaml(DataSourceId::new("Source", "1.0"), text).unwrap();
+        topics.subscribe(vec![TopicSelector::new(&meta, &vektonn_core::Subscription::new([]))])
+    }
+
+    fn round(topics: &Topics, found: Found) {
+        let mut state = topics.state.lock();
+        let number = state.begin_round().number;
+        state.take(BTreeMap::from([(NAME.to_owned(), found)]));
+        state.rounds_done = number;
+    }
+
+    #[test]
+    fn a_topic_that_is_not_described_is_not_taken_for_none() {
+        let topics = Arc::new(Topics::default());
+        let mut subscription = subscribe(&topics);
+        let forbidden = RDKafkaErrorCode::TopicAuthorizationFailed;
+        round(&topics, Err(forbidden));
+        assert!(subscription.changes().is_some_and(|view| !view.is_complete));
+        round(&topics, Err(forbidden));
+        let view = subscription.changes().unwrap();
+        assert!(view.is_complete && view.topics.is_empty());
+        assert_eq!(view.unclear, BTreeMap::from([(NAME.to_owned(), forbidden)]));
+
+        let topic = Topic { id: Uuid::from_u128(7), policy: None, unsuitable: None };
+        round(&topics, Ok(Some(topic.clone())));
+        let view = subscription.changes().unwrap();
+        assert_eq!((view.topics.get(NAME), view.unclear.len()), (Some(&topic), 0));
+        // Once it is known it stays known until Kafka says that it is gone, twice.
+        (0..5).for_each(|_| round(&topics, Err(forbidden)));
+        assert!(subscription.changes().is_none());
+        (0..2).for_each(|_| round(&topics, Ok(None)));
+        assert!(subscription.changes().is_some_and(|view| view.topics.is_empty() && view.unclear.is_empty()));
+    }
+
+    #[test]
+    fn what_is_out_of_reach_for_long_is_told() {
+        let topics = Arc::new(Topics::default());
+        let subscription = subscribe(&topics);
+        let long_ago = Instant::now().checked_sub(OUT_OF_REACH_AFTER).unwrap();
+        let forbidden = RDKafkaErrorCode::TopicAuthorizationFailed;
+        round(&topics, Err(forbidden));
+        assert_eq!(subscription.out_of_reach(), None);
+        let since = |since: Instant, name: &str| {
+            topics.state.lock().unclear = BTreeMap::from([(name.to_owned(), (since, forbidden))]);
+            // A further round changes nothing of that.
+            topics.state.lock().take(BTreeMap::from([(name.to_owned(), Err(forbidden))]));
+            subscription.out_of_reach()
+        };
+        assert_eq!(since(long_ago, "Vektonn.Other-1_0"), None);
+        assert!(since(long_ago, NAME).is_some_and(|why| why.contains(NAME)));
+        round(&topics, Ok(None));
+        assert_eq!(subscription.out_of_reach(), None);
+        topics.state.lock().failing = Some((long_ago, "refused".to_owned()));
+        assert_eq!(subscription.out_of_reach().as_deref(), Some("no answer from Kafka: refused"));
+        topics.state.lock().failing = Some((Instant::now(), String::new()));
+        assert_eq!(subscription.out_of_reach(), None);
+    }
+
+    #[test]
+    fn an_outage_in_which_tombstones_may_have_been_swept_is_noticed() {
+        let topics = Arc::new(Topics::default());
+        let mut subscription = subscribe(&topics);
+        let answered = |hours: u64| {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(hours * 3600);
+            topics.state.lock().answered(now);
+        };
+        [1, 2, 14, 13].into_iter().for_each(answered);
+        assert_eq!(subscription.changes().map(|view| view.outages.0), Some(0));
+        answered(26);
+        let view = subscription.changes().unwrap();
+        assert_eq!(view.outages, (1, Duration::from_secs(13 * 3600)));
     }
 }

@@ -21,6 +21,10 @@ use crate::{DataSource, Tail, TailError};
 /// After an error, such as one of the data source, the next try comes this much later.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Where records come faster than they are applied, the end of a topic is never reached: a build serves nevertheless once it has
+/// applied twice what there was when it started, and this many more at least.
+const APPLIED_PAST_GOAL: u64 = 100_000;
+
 /// A digest must not fall into a change; it is tried again after this time.
 const DIGEST_RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -201,8 +205,8 @@ struct Following {
 struct Build {
     applier: Applier,
     serves: bool,
-    /// What was in the topics when it started; `None` once that is applied.
-    goal: Option<Position>,
+    /// Where the topics ended when it started, those that it has not read to their end since; `None` once there is none left.
+    goal: Option<BTreeMap<String, TopicPosition>>,
     lag: BTreeMap<String, Lag>,
 }
 
@@ -233,12 +237,24 @@ impl Following {
                 End::Reset => {
                     let old = &build.applier.shard;
                     match old.fresh() {
-                        Ok(fresh) => build = Build::new(Arc::new(fresh), false),
+                        Ok(fresh) => build = self.start_over(Arc::new(fresh)),
                         Err(error) => return self.shared.set_state(ShardState::Failed(error.to_string())),
                     }
                 }
             }
         }
+    }
+
+    /// A build that is to replace the shard that serves, or that takes its place at once if none has served yet: that one would
+    /// only take room.
+    fn start_over(&self, fresh: Arc<Shard>) -> Build {
+        let build = Build::new(Arc::clone(&fresh), !self.shared.was_ready());
+        if build.serves {
+            let _changing = self.shared.change();
+            *self.shared.shard.write() = fresh;
+            self.publish(&build);
+        }
+        build
     }
 
     /// Follows the topics from where the build is.
@@ -255,9 +271,14 @@ impl Following {
             self.publish(build);
         }
         let tail = self.source.tail(self.selectors.clone(), build.applier.position.clone())?;
+        self.set_following();
+        Ok(tail)
+    }
+
+    /// The state of a shard that follows its topics.
+    fn set_following(&self) {
         let was_ready = self.shared.was_ready();
         self.shared.set_state(if was_ready { ShardState::Ready } else { ShardState::CatchingUp });
-        Ok(tail)
     }
 
     /// Applies what another thread reads and prepares meanwhile.
@@ -307,6 +328,17 @@ impl Following {
                     build.applier.read_until(&topic, topic_id, 0);
                 }
             }
+            Step::Reach { lost: Some(why) } => {
+                tracing::warn!(
+                    error = why,
+                    "cannot follow the shard's topics, waiting until they are in reach"
+                );
+                self.shared.set_state(ShardState::Failed(why));
+            }
+            Step::Reach { lost: None } => {
+                tracing::info!("following the shard's topics again");
+                self.set_following();
+            }
             Step::Apply(chunk) => {
                 build.set_lag(&chunk.topic, chunk.high_watermark.saturating_sub(chunk.next_offset));
                 build.applier.apply(chunk)?;
@@ -331,7 +363,7 @@ impl Following {
 
     /// Makes the build serve once it has applied what was there when it started.
     fn check_goal(&self, build: &mut Build) {
-        if build.goal.take_if(|goal| build.applier.position.covers(goal)).is_none() {
+        if !build.reaches_goal() {
             return;
         }
         if !build.serves {
@@ -375,7 +407,29 @@ impl Build {
     fn set_goal(&mut self, goal: Position) {
         let lag = |end: TopicPosition| Lag::default().becomes(end.next_offset);
         self.lag = goal.iter().map(|(topic, end)| (topic.to_owned(), lag(end))).collect();
-        self.goal = Some(goal);
+        self.goal = Some(goal.iter().map(|(topic, end)| (topic.to_owned(), end)).collect());
+    }
+
+    /// Whether it has now applied what there was when it started.
+    ///
+    /// Not only up to the offsets of then: an embedded log, and in time a compacted one, has a key's last record only, so that a
+    /// point that has been written again meanwhile is found further on. Once a topic has been read to its end, all is there.
+    fn reaches_goal(&mut self) -> bool {
+        let Some(goal) = &mut self.goal else { return false };
+        goal.retain(|topic, end| {
+            let Some(at) = self.applier.position.get(topic) else { return true };
+            let is_at_end = self.lag.get(topic).is_none_or(|lag| lag.records == 0);
+            // A topic that was made anew meanwhile has offsets of its own.
+            let is_far = at.topic_id != end.topic_id || at.next_offset >= end.next_offset;
+            let is_endless =
+                at.next_offset >= end.next_offset.saturating_mul(2).saturating_add(APPLIED_PAST_GOAL);
+            !(is_far && is_at_end || is_endless)
+        });
+        let is_reached = goal.is_empty();
+        if is_reached {
+            self.goal = None;
+        }
+        is_reached
     }
 
     fn set_lag(&mut self, topic: &str, records: u64) {

@@ -32,6 +32,8 @@ pub(super) type Read = Result<Option<Step>, End>;
 pub(super) enum Step {
     /// A topic is now followed.
     TopicAdded { topic: String, topic_id: Uuid },
+    /// The data source is out of reach, and why, or is in reach again.
+    Reach { lost: Option<String> },
     /// Some records are to be applied; none where only gaps or the end of a topic were passed.
     Apply(Chunk),
 }
@@ -137,6 +139,8 @@ impl Reader {
             Ok(Some(TailEvent::TopicAdded { topic, topic_id })) => {
                 self.send(Ok(Some(Step::TopicAdded { topic, topic_id })))
             }
+            Ok(Some(TailEvent::OutOfReach { why })) => self.send(Ok(Some(Step::Reach { lost: Some(why) }))),
+            Ok(Some(TailEvent::InReach)) => self.send(Ok(Some(Step::Reach { lost: None }))),
             Ok(Some(TailEvent::Reset { topic, why })) => {
                 tracing::warn!(topic, %why, "building the shard anew");
                 self.send(Err(End::Reset))

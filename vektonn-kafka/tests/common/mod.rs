@@ -172,6 +172,7 @@ impl Reader {
                 self.records.remove(&topic);
                 self.resets.push((topic, why));
             }
+            TailEvent::OutOfReach { .. } | TailEvent::InReach => {}
         }
         true
     }

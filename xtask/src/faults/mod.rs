@@ -53,6 +53,8 @@ enum Check {
     Kills,
     /// No broker at start, a broker that goes away during uploads and comes back.
     NoBroker,
+    /// A broker's disk loses the ends of topics, and others take their place: shards end with what the log says.
+    LostTail,
     /// A shard's process stands still; one is restarted and answers for a position.
     StoppedShard,
     /// A changed index file and a new version of an index, without a failed search.
@@ -80,6 +82,7 @@ fn run_check(binary: &Path, check: Check, rounds: u32) -> Result<()> {
         Check::FullDisk => embedded(binary, full_disk::check).context("full disk"),
         Check::Kills => kafka::kills::check(binary, rounds, rng).context("kills"),
         Check::NoBroker => kafka::no_broker::check(binary, rng).context("no broker"),
+        Check::LostTail => kafka::lost_tail::check(binary).context("lost ends of topics"),
         Check::StoppedShard => kafka::stopped_shard::check(binary).context("a stopped shard"),
         Check::VersionSwitch => kafka::version_switch::check(binary, rng).context("switching versions"),
     }

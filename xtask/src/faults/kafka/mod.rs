@@ -2,6 +2,7 @@
 //! of `vektonn-kafka`, which `cargo xtask test` runs against a real broker too.
 
 pub(super) mod kills;
+pub(super) mod lost_tail;
 pub(super) mod no_broker;
 mod searches;
 pub(super) mod stopped_shard;
