@@ -1,5 +1,6 @@
 //! Instants as .NET keeps them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,6 +11,7 @@ use jiff::fmt::temporal::Pieces;
 const TICKS_MAX: i64 = 3_155_378_975_999_999_999;
 const TICKS_PER_SECOND: i64 = 10_000_000;
 const UNIX_EPOCH_TICKS: i64 = 621_355_968_000_000_000;
+const NANOSECOND_DIGITS: usize = 9;
 const UNIX_EPOCH: civil::DateTime = civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// A UTC instant from 0001-01-01 to the end of 9999, in ticks of 100 ns: the range and the resolution of .NET's
@@ -101,7 +103,8 @@ impl FromStr for DateTime {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let syntax = || DateTimeError::Syntax { text: text.to_owned() };
-        let pieces = Pieces::parse(text).map_err(|_| syntax())?;
+        let shortened = without_late_digits(text);
+        let pieces = Pieces::parse(&*shortened).map_err(|_| syntax())?;
         if pieces.time_zone_annotation().is_some() {
             return Err(syntax());
         }
@@ -111,6 +114,16 @@ impl FromStr for DateTime {
         let ticks = since_1970 + i128::from(UNIX_EPOCH_TICKS - offset * TICKS_PER_SECOND);
         Self::from_ticks(i64::try_from(ticks).map_err(|_| DateTimeError::OutOfRange)?)
     }
+}
+
+/// The text without the digits of a fraction that are of less than a nanosecond: the parser refuses them.
+fn without_late_digits(text: &str) -> Cow<'_, str> {
+    let Some(fraction) = text.find(['.', ',']).map(|point| point + 1) else { return Cow::Borrowed(text) };
+    let digits = text[fraction..].bytes().take_while(u8::is_ascii_digit).count();
+    if digits <= NANOSECOND_DIGITS {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text[..fraction + NANOSECOND_DIGITS].to_owned() + &text[fraction + digits..])
 }
 
 #[cfg(test)]
@@ -136,6 +149,8 @@ mod tests {
             ("2021-07-31T13:52:59.1234567Z", "2021-07-31T13:52:59.1234567Z"),
             ("2021-07-31T13:52:59.1000000Z", "2021-07-31T13:52:59.1Z"),
             ("2021-07-31T13:52:59.123456789Z", "2021-07-31T13:52:59.1234567Z"),
+            ("2021-07-31T13:52:59.12345678901234567890Z", "2021-07-31T13:52:59.1234567Z"),
+            ("2021-07-31T13:52:59.0000000000+01:00", "2021-07-31T12:52:59Z"),
             ("2021-07-31T23:52:59-05:30", "2021-08-01T05:22:59Z"),
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
             ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.9999999Z"),

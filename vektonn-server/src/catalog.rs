@@ -6,7 +6,7 @@
 //! <base>/index-shards-topology.yaml
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -60,10 +60,21 @@ pub(crate) struct CatalogFiles {
     pub(crate) with_topology: bool,
 }
 
+/// What is remembered of a directory beside the catalog of the last reading.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// All data sources that there ever were: their logs stay as they are written.
+    data_sources: BTreeMap<DataSourceId, Arc<DataSourceMeta>>,
+    /// What was missing the last time.
+    missing_data_sources: BTreeSet<DataSourceId>,
+    missing_indices: BTreeSet<IndexId>,
+}
+
 /// Reads a directory once; what is wrong keeps its place in the catalog of before.
 struct Reading<'a> {
     files: &'a CatalogFiles,
     before: &'a Catalog,
+    memory: &'a mut Memory,
     catalog: Catalog,
     problems: Vec<CatalogError>,
 }
@@ -85,11 +96,12 @@ impl Catalog {
         let in_files = |params: HnswParams| params.memory == MemoryMode::Compact;
         self.indices.values().any(|meta| meta.algorithm().hnsw().is_some_and(in_files))
     }
+}
 
-    /// Whether everything that another one describes is here, too, as it is or changed.
-    pub(crate) fn has_all_of(&self, other: &Self) -> bool {
-        other.data_sources.keys().all(|id| self.data_sources.contains_key(id))
-            && other.indices.keys().all(|id| self.indices.contains_key(id))
+impl Memory {
+    /// After the first reading.
+    pub(crate) fn of(catalog: &Catalog) -> Self {
+        Self { data_sources: catalog.data_sources.clone(), ..Self::default() }
     }
 }
 
@@ -99,13 +111,15 @@ impl CatalogFiles {
     /// # Errors
     /// The first thing that is wrong.
     pub(crate) fn load(&self) -> Result<Catalog, CatalogError> {
-        let (catalog, problems) = self.reload(&Catalog::default());
+        let (catalog, problems) = self.reload(&Catalog::default(), &mut Memory::default());
         problems.into_iter().next().map_or(Ok(catalog), Err)
     }
 
-    /// Reads all files again. A file that is wrong counts as it was before.
-    pub(crate) fn reload(&self, before: &Catalog) -> (Catalog, Vec<CatalogError>) {
-        let mut reading = Reading { files: self, before, catalog: Catalog::default(), problems: Vec::new() };
+    /// Reads all files again. A file that is wrong counts as it was before, and so does one that is missing for the first time:
+    /// while somebody replaces a file there may be none for a moment.
+    pub(crate) fn reload(&self, before: &Catalog, memory: &mut Memory) -> (Catalog, Vec<CatalogError>) {
+        let (catalog, problems) = Default::default();
+        let mut reading = Reading { files: self, before, memory, catalog, problems };
         reading.data_sources();
         if self.with_topology {
             reading.topology();
@@ -142,6 +156,9 @@ impl Reading<'_> {
             );
             self.catalog.data_sources.extend(meta.map(|meta| (id, meta)));
         }
+        let (now, before) = (&mut self.catalog.data_sources, &self.before.data_sources);
+        keep_for_once(now, before, &mut self.memory.missing_data_sources);
+        self.memory.data_sources.extend(now.clone());
     }
 
     fn read_data_source(
@@ -153,7 +170,7 @@ impl Reading<'_> {
             Ok(meta) => meta,
             Err(source) => return Err(CatalogError::meta(&file, source)),
         };
-        match self.before.data_sources.get(id) {
+        match self.memory.data_sources.get(id) {
             Some(before) if **before == meta => return Ok(Arc::clone(before)),
             Some(_) => return Err(CatalogError::Changed { file }),
             None => {}
@@ -205,6 +222,8 @@ impl Reading<'_> {
             };
             self.catalog.indices.extend(meta.map(|meta| (id, meta)));
         }
+        let (now, before) = (&mut self.catalog.indices, &self.before.indices);
+        keep_for_once(now, before, &mut self.memory.missing_indices);
     }
 
     fn read_index(&self, id: &IndexId, file: &Path) -> Result<IndexMeta, CatalogError> {
@@ -233,6 +252,20 @@ impl CatalogFiles {
     fn topology(&self) -> PathBuf {
         self.base.join(TOPOLOGY)
     }
+}
+
+/// Takes over what is missing now and was not missing the last time.
+fn keep_for_once<Id: Ord + Clone, Meta>(
+    now: &mut BTreeMap<Id, Arc<Meta>>,
+    before: &BTreeMap<Id, Arc<Meta>>,
+    missing: &mut BTreeSet<Id>,
+) {
+    let gone =
+        |(id, meta): (&Id, &Arc<Meta>)| (!now.contains_key(id)).then(|| (id.clone(), Arc::clone(meta)));
+    let gone: BTreeMap<_, _> = before.iter().filter_map(gone).collect();
+    let ids = gone.keys().cloned().collect();
+    now.extend(gone.into_iter().filter(|(id, _)| !missing.contains(id)));
+    *missing = ids;
 }
 
 /// Says what users may not expect of an index.
@@ -288,5 +321,100 @@ mod tests {
             let catalog = CatalogFiles { base: base.clone(), with_topology }.load().unwrap();
             assert_eq!((catalog.data_sources.len(), catalog.indices.len()), (1, 1));
         }
+    }
+
+    /// A directory that changes.
+    struct Directory {
+        files: CatalogFiles,
+        catalog: Catalog,
+        memory: Memory,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Directory {
+        fn new(paths: &[&str]) -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let files = CatalogFiles { base: directory.path().to_owned(), with_topology: false };
+            let (catalog, memory) = Default::default();
+            let mut this = Self { files, catalog, memory, _directory: directory };
+            paths.iter().for_each(|path| this.write(path, 2));
+            this.catalog = this.files.load().unwrap();
+            this.memory = Memory::of(&this.catalog);
+            this
+        }
+
+        fn write(&self, path: &str, dimension: usize) {
+            let text = match path.starts_with(INDICES) {
+                true => "{dataSourceId: {name: A, version: 1}, indexAlgorithm: {type: FaissIndex.L2}, \
+                     idAttributes: [Id], shardsById: {One: {}}}"
+                    .to_owned(),
+                false => format!(
+                    "{{vectorDimension: {dimension}, vectorsAreSparse: false, \
+                     attributeValueTypes: {{Id: Int64}}, permanentAttributes: [Id]}}"
+                ),
+            };
+            let file = self.files.base.join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+
+        fn remove(&self, path: &str) {
+            fs::remove_file(self.files.base.join(path)).unwrap();
+        }
+
+        /// What is there after one more reading, and what is wrong.
+        fn read(&mut self) -> (Vec<String>, Vec<String>) {
+            let (catalog, problems) = self.files.reload(&self.catalog, &mut self.memory);
+            self.catalog = catalog;
+            let data_sources =
+                self.catalog.data_sources.keys().map(|id| format!("{DATA_SOURCES}/{}", id.name));
+            let indices = self.catalog.indices.keys().map(|id| format!("{INDICES}/{}", id.name));
+            (data_sources.chain(indices).collect(), problems.iter().map(ToString::to_string).collect())
+        }
+    }
+
+    const A: &str = "data-sources/A/1.yaml";
+    const B: &str = "data-sources/B/1.yaml";
+    const X: &str = "indices/X/1.yaml";
+    const Y: &str = "indices/Y/1.yaml";
+
+    #[test]
+    fn a_file_is_gone_when_it_is_missing_twice() {
+        let mut directory = Directory::new(&[A, B, X, Y]);
+        let all = ["data-sources/A", "data-sources/B", "indices/X", "indices/Y"].map(str::to_owned);
+        directory.remove(X);
+        assert_eq!(directory.read(), (all.to_vec(), vec![]));
+        // Another one for a moment, which is not missing twice with that.
+        directory.remove(Y);
+        directory.remove(B);
+        let without_x = [&all[..2], &all[3..]].concat();
+        assert_eq!(directory.read(), (without_x.clone(), vec![]));
+        directory.write(Y, 2);
+        assert_eq!(directory.read(), ([&all[..1], &all[3..]].concat(), vec![]));
+        directory.remove(Y);
+        directory.write(B, 2);
+        assert_eq!(directory.read(), (without_x, vec![]));
+        assert_eq!(directory.read(), (all[..2].to_vec(), vec![]));
+        // The data source of an index for a moment.
+        directory.write(X, 2);
+        assert_eq!(directory.read(), (all[..3].to_vec(), vec![]));
+        directory.remove(A);
+        assert_eq!(directory.read(), (all[..3].to_vec(), vec![]));
+    }
+
+    #[test]
+    fn a_data_source_does_not_change_by_being_away() {
+        let mut directory = Directory::new(&[A, B]);
+        directory.remove(B);
+        (0..3).for_each(|_| _ = directory.read());
+        directory.write(B, 3);
+        let (names, problems) = directory.read();
+        assert_eq!(names, ["data-sources/A"]);
+        assert!(problems[0].contains("must not change"), "{problems:?}");
+        directory.write(B, 2);
+        assert_eq!(
+            directory.read(),
+            (vec!["data-sources/A".to_owned(), "data-sources/B".to_owned()], vec![])
+        );
     }
 }

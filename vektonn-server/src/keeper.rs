@@ -15,7 +15,7 @@ use vektonn_index::shard::{Shard, ShardError};
 use vektonn_kafka::DataSource;
 use vektonn_kafka::lifecycle::ShardFollower;
 
-use crate::catalog::{Catalog, CatalogError, CatalogFiles};
+use crate::catalog::{Catalog, CatalogError, CatalogFiles, Memory};
 use crate::remote::{RemoteClient, RemoteShard};
 use crate::served::{Served, ServedIndex, ServedShard};
 
@@ -48,6 +48,7 @@ struct Keeping {
     /// Where vectors may be in files.
     vectors: PathBuf,
     catalog: Catalog,
+    memory: Memory,
     served: Arc<ArcSwap<Served>>,
     /// Replaced or gone, but perhaps still searched.
     retired: Vec<Arc<ServedIndex>>,
@@ -67,13 +68,14 @@ impl Keeper {
         let catalog = files.load()?;
         holding.check(&catalog)?;
         let served = Arc::new(ArcSwap::default());
-        let (catalog_before, retired) = (Catalog::default(), Vec::new());
+        let (catalog_before, memory, retired) = (Catalog::default(), Memory::of(&catalog), Vec::new());
         let mut keeping = Keeping {
             files,
             holding,
             source,
             vectors,
             catalog: catalog_before,
+            memory,
             served: Arc::clone(&served),
             retired,
         };
@@ -128,16 +130,10 @@ impl Holding {
 
 impl Keeping {
     fn run(mut self, stopped: &mpsc::Receiver<()>) {
-        // A file that somebody replaces may be missing for a moment: what is gone must be so twice in a row.
-        let mut was_whole = true;
         while stopped.recv_timeout(REFRESH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            let (catalog, problems) = self.files.reload(&self.catalog);
-            let is_whole = catalog.has_all_of(&self.catalog);
-            if is_whole || !was_whole {
-                // What went wrong has been logged; what was there before still counts.
-                let _ = self.follow(catalog, &problems);
-            }
-            was_whole = is_whole;
+            let (catalog, problems) = self.files.reload(&self.catalog, &mut self.memory);
+            // What went wrong has been logged; what was there before still counts.
+            let _ = self.follow(catalog, &problems);
             // A search that has begun on a retired index ends on it.
             self.retired.retain(|index| {
                 Arc::strong_count(index) > 1 || {

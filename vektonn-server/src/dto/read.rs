@@ -213,6 +213,10 @@ impl TryFrom<InputFoundDataPoint> for FoundDataPoint {
             InputAttribute { key: Some(key), value: Some(InputValue::One(value)) } => {
                 Ok(Attribute { key, value })
             }
+            // A `Float64` of a record may be no number, and JSON has only null for that.
+            InputAttribute { key: Some(key), value: Some(InputValue::Empty) } => {
+                Ok(Attribute { key, value: AttributeValue::Float64(f64::NAN) })
+            }
             _ => Err("a found attribute must have a key and one value"),
         };
         Ok(Self {

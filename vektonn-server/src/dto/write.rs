@@ -96,9 +96,34 @@ impl From<core::Attribute> for Attribute {
             core::AttributeValue::Guid(value) => AttributeValue::Guid(value.to_string()),
             core::AttributeValue::Bool(value) => AttributeValue::Bool(value),
             core::AttributeValue::Int64(value) => AttributeValue::Int64(value),
-            core::AttributeValue::Float64(value) => AttributeValue::Float64(value),
+            // A record may hold infinities, which JSON has not.
+            core::AttributeValue::Float64(value) => AttributeValue::Float64(value.clamp(f64::MIN, f64::MAX)),
             core::AttributeValue::DateTime(value) => AttributeValue::DateTime(value.to_string()),
         };
         Self { key: attribute.key, value }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::dto::parse_search_results;
+
+    #[test]
+    fn numbers_that_json_has_not_can_be_answered_and_read() {
+        let attribute = |key: &str, value: f64| core::Attribute { key: key.to_owned(), value: value.into() };
+        let found = core::FoundDataPoint {
+            vector: None,
+            attributes: vec![attribute("a", f64::INFINITY), attribute("b", f64::NAN), attribute("c", 1.5)],
+            distance: f32::NEG_INFINITY,
+        };
+        let query = core::Vector::Dense { coordinates: vec![1.0] };
+        let json = serde_json::to_string(&search_results(vec![query], vec![vec![found.clone()]])).unwrap();
+        assert!(json.contains(r#""value":{"float64":null}"#), "{json}");
+        let attributes = vec![attribute("a", f64::MAX), attribute("b", f64::NAN), attribute("c", 1.5)];
+        let expected = core::FoundDataPoint { attributes, distance: f32::MIN, ..found };
+        assert_eq!(parse_search_results(json.as_bytes()).unwrap(), [[expected]]);
     }
 }
