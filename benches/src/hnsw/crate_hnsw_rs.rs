@@ -13,6 +13,8 @@ use crate::contest::{Built, Contender, Elapsed, Search, Turn};
 use crate::datasets::DenseSet;
 
 const LAYERS_MAX: usize = 16;
+/// More vectors take one core the better part of an hour.
+const ROWS_MAX: usize = 200_000;
 
 /// An index with the rows' numbers as ids.
 struct HnswRs<'s, D: Distance<f32> + Send + Sync> {
@@ -21,11 +23,17 @@ struct HnswRs<'s, D: Distance<f32> + Send + Sync> {
 }
 
 /// Builds on one core. The crate has no inner product of vectors of any length.
+///
+/// # Errors
+/// It cannot take part, and why.
 pub(super) fn build<'s>(
     set: &'s DenseSet,
     metric: Metric,
     core: &[usize],
 ) -> Result<(Box<dyn Contender + 's>, Built)> {
+    if set.base.len() > ROWS_MAX {
+        bail!("one core would build it for the better part of an hour");
+    }
     affinity::pin(core)?;
     let before = affinity::resident_bytes()?;
     let (started, cpu) = (Instant::now(), affinity::cpu_seconds());

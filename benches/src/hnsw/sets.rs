@@ -13,6 +13,7 @@ use crate::recall::recall;
 use crate::report::{Report, Required};
 use crate::sweep::{self, Builds, Contestant, Curve, Rate, Work};
 
+const HNSW_RS: &str = "hnsw_rs";
 const TOGETHER: usize = 250;
 const RECALLS: [f64; 2] = [0.95, 0.99];
 const GRAPHS_AT_LEAST: f64 = 2.5;
@@ -33,10 +34,11 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
 fn one(setup: &Setup<'_>, set: &DenseSet, metric: Metric, report: &mut Report) -> Result<Vec<Curve>> {
     let truth = ground_truth::of(set, metric, setup.folders)?;
     let (mut ours, built) = Ours::hnsw(set, metric, PARAMS, &setup.cores)?;
-    let (mut hnsw_rs, hnsw_rs_built) = crate_hnsw_rs::build(set, metric, setup.core())?;
+    let hnsw_rs = crate_hnsw_rs::build(set, metric, setup.core());
     let files = [&*set.base_file, &*set.queries_file];
     let list = lineups::peers(set.base.len());
     let mut peers = Lineup::start(setup.environment, files, metric, &list, &setup.cores);
+    let mut hnsw_rs = hnsw_rs.map_err(|error| peers.miss(HNSW_RS, &error)).ok();
     peers.report_missing(report);
     let judge = |answers: &[i32]| recall(set, metric, &truth, answers, K);
     let work = Work {
@@ -50,20 +52,18 @@ fn one(setup: &Setup<'_>, set: &DenseSet, metric: Metric, report: &mut Report) -
         latencies: setup.size.latencies,
         judge: &judge,
     };
-    let mut contestants = vec![
-        Contestant {
-            label: "Vektonn".to_owned(),
-            contender: &mut ours,
-            settings: lineups::efs(),
-            builds: Builds { one_thread: None, all_cores: Some(built) },
-        },
-        Contestant {
-            label: "hnsw_rs".to_owned(),
-            contender: &mut *hnsw_rs,
-            settings: lineups::efs(),
-            builds: Builds { one_thread: Some(hnsw_rs_built), all_cores: None },
-        },
-    ];
+    let mut contestants = vec![Contestant {
+        label: "Vektonn".to_owned(),
+        contender: &mut ours,
+        settings: lineups::efs(),
+        builds: Builds { one_thread: None, all_cores: Some(built) },
+    }];
+    contestants.extend(hnsw_rs.as_mut().map(|(contender, built)| Contestant {
+        label: HNSW_RS.to_owned(),
+        contender: &mut **contender,
+        settings: lineups::efs(),
+        builds: Builds { one_thread: Some(*built), all_cores: None },
+    }));
     contestants.extend(peers.contestants());
     let curves = sweep::sweep(&work, &mut contestants)?;
     sweep::report(report, &work, &format!("hnsw-{}", set.name), &curves, &RECALLS)?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use serde_json::Value;
 use vektonn_index::Metric;
 
@@ -77,6 +77,11 @@ impl Lineup {
             Builds { one_thread: None, all_cores: Some(built) }
         };
         self.standing.push(Standing { peer: peer.clone(), worker, builds });
+    }
+
+    /// One that is no worker of ours is not there either.
+    pub(crate) fn miss(&mut self, label: &str, why: &Error) {
+        self.missing.push((label.to_owned(), format!("{why:#}")));
     }
 
     /// Adds a table of those that are not there, and why, if there are any.
