@@ -8,6 +8,7 @@ use crate::collector::Collector;
 use crate::distance::{self, DenseKernels};
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
+use crate::prefetch::prefetch;
 use crate::store::chunks::{BLOCK, Chunks};
 use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::Batch;
@@ -16,6 +17,11 @@ use crate::top_k::TopK;
 
 /// Rows scanned between two looks at the clock.
 const ROWS_PER_DEADLINE_CHECK: usize = 64 * BLOCK;
+
+/// Runs of neighbouring rows that are asked for before the first of them is compared.
+const RUNS_FETCHED: usize = 16;
+/// Coordinates of a run that are asked for; by then the processor reads on by itself.
+pub(crate) const FETCHED_MAX: usize = 256;
 
 /// A product of norms within this range bounds an inner product, and every part of it, that f32 can hold with all of its
 /// precision. The cosine of shorter or longer vectors is made in f64.
@@ -144,11 +150,25 @@ impl<T> DenseRows<T> {
     ) {
         let mut distances = [0.0; BLOCK];
         let slots = slots.start as u32..u32::try_from(slots.end).unwrap_or(u32::MAX);
-        for (first, rows) in reader.runs(slots) {
-            let distances = &mut distances[..rows.len() / self.dimension];
-            self.distances(query, rows, first, distances);
-            for (&distance, slot) in distances.iter().zip(first..) {
-                collector.offer(distance, slot);
+        let mut runs = reader.runs(slots);
+        let mut fetched = [(0, &[][..]); RUNS_FETCHED];
+        loop {
+            // Where few rows are left, each of them is somewhere else in memory.
+            let mut count = 0;
+            for (first, rows) in runs.by_ref().take(RUNS_FETCHED) {
+                prefetch(&rows[..rows.len().min(FETCHED_MAX)]);
+                fetched[count] = (first, rows);
+                count += 1;
+            }
+            if count == 0 {
+                return;
+            }
+            for &(first, rows) in &fetched[..count] {
+                let distances = &mut distances[..rows.len() / self.dimension];
+                self.distances(query, rows, first, distances);
+                for (&distance, slot) in distances.iter().zip(first..) {
+                    collector.offer(distance, slot);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use super::bound::{CodedQuery, Limit};
 use super::codes::{CHUNK, ChunkCodes};
 use super::ranges::Ranges;
 use crate::collector::Collector;
-use crate::dense_rows::DenseQuery;
+use crate::dense_rows::{DenseQuery, FETCHED_MAX};
 use crate::distance::int8::{CodeKernels, GROUP, Line, Probe, QUERIES_AT_ONCE, Scores, TILE_GROUPS_MAX};
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
@@ -22,8 +22,6 @@ const TILE_BYTES: usize = 128 * 1024;
 const SEED_GROUPS: usize = TILE_GROUPS_MAX;
 /// So many rows are fetched from memory at a time, at most, before they are compared.
 const PENDING_MAX: usize = 32;
-/// Coordinates of a row that are asked for; by then the processor reads on by itself.
-const FETCHED_MAX: usize = 256;
 /// Ranges whose coded queries a search keeps.
 const RANGES_KEPT: usize = 16;
 /// A search that had to compare more than one in so many rows itself does not look at codes for a while.
