@@ -18,7 +18,7 @@ pub(super) struct Directionless {
 impl Directionless {
     /// Whether there is such a row in a slot from now on. Only for the writer, before the slot can be seen.
     pub(super) fn set(&self, slot: u32, is_directionless: bool) {
-        if !is_directionless && self.count.load(Ordering::Relaxed) == 0 {
+        if !is_directionless && self.count() == 0 {
             return;
         }
         let mut slots = self.slots.write();
@@ -31,10 +31,14 @@ impl Directionless {
         self.count.store(slots.len(), Ordering::Relaxed);
     }
 
-    /// Looks at one slot after another, as long as `go_on` says so.
-    pub(super) fn for_each(&self, mut go_on: impl FnMut(u32) -> bool) {
-        if self.count.load(Ordering::Relaxed) > 0 {
-            let _ = self.slots.read().iter().all(|&slot| go_on(slot));
+    /// How many slots these are.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn for_each(&self, look: impl FnMut(u32)) {
+        if self.count() > 0 {
+            self.slots.read().iter().copied().for_each(look);
         }
     }
 }

@@ -91,7 +91,7 @@ impl<T> HnswIndex<T> {
 
     /// Codes all points anew if new ones lose too much, and if other codes make that much less.
     pub(super) fn watch_drift(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer) {
-        let Some(strangers) = writer.drift.strangers(writer.live) else { return };
+        let Some(strangers) = writer.drift.strangers(self.linked(writer)) else { return };
         let (new, old) = (self.new_codes(batch), graph.codes.load_full());
         let view = self.slots().writer_view(batch);
         let row = |slot| self.row_to_code(view, slot);

@@ -45,6 +45,7 @@ use vektonn_core::{HnswParams, Metric};
 
 use crate::collector::Collector;
 use crate::dense_rows::{DenseQuery, DenseRows, factor};
+use crate::distance::cosine_distance;
 use crate::distance::row_codes::RowKernels;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
@@ -173,7 +174,8 @@ impl<T> HnswIndex<T> {
             born.retain(|slot| slot < next);
         }
         self.link(&graph, batch, writer, &born);
-        let unlinked = writer.upkeep.advance(&graph, changes, writer.live, |epoch| batch.is_free(epoch));
+        let linked = self.linked(writer);
+        let unlinked = writer.upkeep.advance(&graph, changes, linked, |epoch| batch.is_free(epoch));
         unlinked.into_iter().for_each(|slot| self.slots().bury(batch, slot));
         if writer.unfinished.is_some() {
             self.build_on(&graph, batch, writer, changes);
@@ -303,7 +305,7 @@ impl<T> HnswIndex<T> {
         };
         options.check_deadline()?;
         if found.is_some_and(|slots| self.rows.offer_best(reader, &query, &slots, options.k, collector)) {
-            self.offer_directionless(reader, &query, collector);
+            self.offer_directionless(reader, collector);
             return Ok(());
         }
         self.rows.search_rows(reader, &[query], options, Part::WHOLE, std::slice::from_mut(collector))
@@ -313,18 +315,21 @@ impl<T> HnswIndex<T> {
     fn offer_directionless(
         &self,
         reader: Reader<'_, T, f32>,
-        query: &DenseQuery<'_>,
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
     ) {
-        self.directionless.for_each(|slot| {
-            let Some(row) = reader.row(slot) else { return true };
-            let distance = self.rows.distance(query, row, slot);
-            if distance > collector.bound() {
-                return false;
-            }
-            collector.offer(distance, slot);
-            true
-        });
+        let distance = cosine_distance(0.0, 0.0);
+        if distance <= collector.bound() {
+            self.directionless.for_each(|slot| {
+                if reader.sees(slot) {
+                    collector.offer(distance, slot);
+                }
+            });
+        }
+    }
+
+    /// Points that are alive and have a place in the graph; fewer, as long as zero vectors that died are remembered.
+    fn linked(&self, writer: &Writer) -> usize {
+        writer.live.saturating_sub(self.directionless.count())
     }
 
     /// Near slots, nearest first as far as codes tell, or nothing if all must be compared.
