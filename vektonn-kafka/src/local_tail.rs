@@ -127,8 +127,11 @@ impl<L: LocalLog> LocalTail<L> {
     fn read(&mut self, cursor: usize, topic: &TopicState) -> Result<TailEvent, TailError> {
         let cursor = &mut self.cursors[cursor];
         let (records, next_offset) = self.log.read(topic, cursor.next)?;
-        // A sweep may have run between looking at the table and reading: then this read may lack tombstones.
-        if let Some(reset) = cursor.reset(&self.log.topics().lock()[cursor.slot]) {
+        // A sweep may have run between looking at the table and reading: then this read may lack tombstones. And a record may
+        // have been replaced by one beyond the end of then.
+        let topics = self.log.topics().lock();
+        let now = &topics[cursor.slot];
+        if let Some(reset) = cursor.reset(now) {
             return Ok(reset);
         }
         cursor.next = next_offset;
@@ -138,7 +141,7 @@ impl<L: LocalLog> LocalTail<L> {
             topic_id: topic.id,
             records,
             next_offset,
-            high_watermark: topic.end,
+            high_watermark: now.end,
         })
     }
 }

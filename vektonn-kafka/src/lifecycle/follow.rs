@@ -340,8 +340,10 @@ impl Following {
                 self.set_following();
             }
             Step::Apply(chunk) => {
-                build.set_lag(&chunk.topic, chunk.high_watermark.saturating_sub(chunk.next_offset));
+                let topic = Arc::clone(&chunk.topic);
+                let left = chunk.high_watermark.saturating_sub(chunk.next_offset);
                 build.applier.apply(chunk)?;
+                build.set_lag(&topic, left);
             }
         }
         self.publish(build);
