@@ -34,7 +34,7 @@ use self::committer::Committer;
 use self::entries::RECORD_KEY_BYTES_MAX;
 use self::log::EmbeddedLog;
 use self::queue::Queue;
-use self::writer::Writer;
+use self::writer::{Writer, check_engine};
 use crate::local_tail::LocalTail;
 use crate::{AppendError, AppendFailure, BoxFuture, DataSource, RecordOutcome, Tail, TailError};
 
@@ -42,6 +42,9 @@ pub use self::directory::OpenError;
 
 /// How long the end of threads is waited for once the engine has failed.
 const FAILED_ENGINE_WAIT: Duration = Duration::from_secs(5);
+/// Between looks whether the threads have ended, and whether the engine has failed meanwhile.
+const END_CHECK_INTERVAL: Duration = Duration::from_millis(1);
+const ENGINE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Settings of an [`EmbeddedDataSource`].
 #[derive(Clone, Debug)]
@@ -116,11 +119,17 @@ impl Drop for EmbeddedDataSource {
         self.queue.close();
         for thread in self.threads.get_mut().drain(..) {
             // An engine that has failed may never come back from a commit.
-            let deadline = Instant::now() + FAILED_ENGINE_WAIT;
-            while self.queue.refusal().is_some() && !thread.is_finished() && Instant::now() < deadline {
-                std::thread::sleep(FAILED_ENGINE_WAIT / 500);
+            let (mut checked, mut failed) = (Instant::now(), None);
+            while !thread.is_finished() && failed.is_none_or(|at: Instant| at.elapsed() < FAILED_ENGINE_WAIT)
+            {
+                std::thread::sleep(END_CHECK_INTERVAL);
+                if checked.elapsed() >= ENGINE_CHECK_INTERVAL {
+                    check_engine(&self.log, &self.queue);
+                    checked = Instant::now();
+                }
+                failed = failed.or_else(|| self.queue.refusal().map(|_| Instant::now()));
             }
-            if self.queue.refusal().is_some() && !thread.is_finished() {
+            if !thread.is_finished() {
                 tracing::error!("the log's engine has failed and does not end: leaving it");
             } else if thread.join().is_err() {
                 tracing::error!("a thread of the log panicked");

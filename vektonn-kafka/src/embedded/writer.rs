@@ -83,7 +83,7 @@ impl Writer {
                 Next::Commit => self.commit(),
                 Next::Idle => Ok(()),
                 Next::Check => {
-                    self.check_engine();
+                    check_engine(&self.log, &self.queue);
                     Ok(())
                 }
                 Next::End => return,
@@ -171,22 +171,11 @@ impl Writer {
     /// Waits until everything handed over is durable.
     fn settle(&mut self) -> Result<(), Fault> {
         while !self.queue.wait_committed()? {
-            self.check_engine();
+            check_engine(&self.log, &self.queue);
         }
         self.committing.clear();
         self.appends.iter_mut().for_each(Progress::settle);
         Ok(())
-    }
-
-    /// Stops writing if the engine has failed in the background. It tells that to the next one who asks, but a commit that waits
-    /// for the background's work would wait for ever.
-    fn check_engine(&self) {
-        if let Err(error) = self.log.storage.db.persist(PersistMode::Buffer) {
-            let why = describe(&error);
-            tracing::error!(dir = %self.log.dir().display(), why, "the engine has failed, writes are stopped");
-            let failure = AppendFailure::WritesStopped { why };
-            self.queue.refuse(Fault { failure, outcome: RecordOutcome::Unknown });
-        }
     }
 
     fn take_changed(&mut self) -> Vec<TopicState> {
@@ -252,6 +241,19 @@ impl Writer {
         publish(&self.log, vec![topic.clone()]);
         tracing::debug!(topic = &*topic.name, tombstones = old.len(), "sweeping old tombstones");
         batch::sweep(&self.log.storage, topic, &old).map_err(|e| stop(&self.log, &self.queue, &e)).is_ok()
+    }
+}
+
+/// Stops writing if the engine has failed in the background. It tells that to the next one who asks, but a commit that waits
+/// for the background's work would wait for ever.
+pub(super) fn check_engine(log: &EmbeddedLog, queue: &Queue) {
+    if let Err(error) = log.storage.db.persist(PersistMode::Buffer)
+        && queue.refusal().is_none()
+    {
+        let why = describe(&error);
+        tracing::error!(dir = %log.dir().display(), why, "the engine has failed, writes are stopped");
+        let failure = AppendFailure::WritesStopped { why };
+        queue.refuse(Fault { failure, outcome: RecordOutcome::Unknown });
     }
 }
 
