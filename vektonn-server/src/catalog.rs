@@ -170,10 +170,11 @@ impl Reading<'_> {
             Ok(meta) => meta,
             Err(source) => return Err(CatalogError::meta(&file, source)),
         };
-        match self.memory.data_sources.get(id) {
-            Some(before) if **before == meta => return Ok(Arc::clone(before)),
-            Some(_) => return Err(CatalogError::Changed { file }),
-            None => {}
+        if self.memory.data_sources.get(id).is_some_and(|known| **known != meta) {
+            return Err(CatalogError::Changed { file });
+        }
+        if let Some(before) = self.before.data_sources.get(id) {
+            return Ok(Arc::clone(before));
         }
         let topics = sharding::topic_name(&meta, &[]);
         let mut others = self.catalog.data_sources.iter();

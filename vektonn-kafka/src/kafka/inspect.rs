@@ -51,10 +51,9 @@ pub(super) fn inspect(
         .collect();
     let new = described.iter().map(|(name, _)| name.as_str()).filter(|&name| !policies.contains_key(name));
     policies.extend(cleanup_policies(cluster, &new.collect::<Vec<_>>(), timeout));
-    let must_be_known = cluster.options().refuse_unsuitable_topics;
     found.extend(described.into_iter().map(|(name, description)| {
         let policy = policies.remove(&name);
-        let unsuitable = unsuitable(&description, policy.as_deref(), must_be_known);
+        let unsuitable = unsuitable(&description, policy.as_deref());
         (name, Ok(Some(Topic { id: description.id, policy, unsuitable })))
     }));
     Ok(found)
@@ -71,17 +70,13 @@ fn cleanup_policies(cluster: &Cluster, topics: &[&str], timeout: Duration) -> BT
     })
 }
 
-/// What is wrong with a topic. Reading its policy may not be allowed, which is wrong only where it must be known.
-fn unsuitable(description: &Description, policy: Option<&str>, must_be_known: bool) -> Option<String> {
+/// What is wrong with a topic, as far as it can be told: reading its policy may not be allowed.
+fn unsuitable(description: &Description, policy: Option<&str>) -> Option<String> {
     let partitions = (description.partitions != 1)
         .then(|| format!("has {} partitions where 1 is expected", description.partitions));
-    let policy = match policy {
-        Some("compact") => None,
-        Some(policy) => Some(format!("has cleanup.policy={policy} where compact is expected")),
-        None => {
-            must_be_known.then(|| "does not tell its cleanup.policy where compact is expected".to_owned())
-        }
-    };
+    let policy = policy
+        .filter(|&policy| policy != "compact")
+        .map(|policy| format!("has cleanup.policy={policy} where compact is expected"));
     match (partitions, policy) {
         (Some(partitions), Some(policy)) => Some(format!("{partitions}, and {policy}")),
         (one, other) => one.or(other),

@@ -118,16 +118,17 @@ impl KafkaTail {
                 Some(_) => {}
             }
         }
-        if view.is_complete && !self.gone_told {
-            if let Some((topic, &code)) = view.unclear.first_key_value() {
-                let why = self.cluster.why(code);
-                return Err(TailError::TopicNotDescribed { topic: topic.clone(), why });
-            }
+        let is_first = view.is_complete && !self.gone_told;
+        let unclear = view.unclear.first_key_value().filter(|_| is_first);
+        if is_first && unclear.is_none() {
             self.gone_told = true;
             self.tell_gone(&view);
         }
         self.stop(&stop)?;
-        self.start(&start)
+        self.start(&start)?;
+        unclear.map_or(Ok(()), |(topic, &code)| {
+            Err(TailError::TopicNotDescribed { topic: topic.clone(), why: self.cluster.why(code) })
+        })
     }
 
     fn refusal(&self, view: &View) -> Option<TailError> {

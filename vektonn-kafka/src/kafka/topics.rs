@@ -169,7 +169,9 @@ impl State {
             None => (true, true),
             Some(entry) => (entry.topic.id != topic.id, entry.topic != topic),
         };
-        if is_new && let Some(why) = &topic.unsuitable {
+        let told =
+            self.entries.get(name).filter(|_| !is_new).and_then(|entry| entry.topic.unsuitable.as_ref());
+        if let Some(why) = topic.unsuitable.as_ref().filter(|&why| Some(why) != told) {
             tracing::warn!(topic = name, "serving partition 0 of a topic that {why}: data may be lost");
             metrics::counter!(UNSUITABLE, "topic" => name.to_owned()).increment(1);
         }
