@@ -151,11 +151,12 @@ impl Cluster {
         &self.last_error
     }
 
-    /// The error in words, with what is known about the connections.
+    /// The error in words, with what is known about the connections, unless a broker has answered it.
     pub(super) fn why(&self, code: RDKafkaErrorCode) -> String {
+        let is_answer = code as i32 > 0;
         match &*self.last_error.0.lock() {
-            Some(last) => format!("{code} ({last})"),
-            None => code.to_string(),
+            Some(last) if !is_answer => format!("{code} ({last})"),
+            _ => code.to_string(),
         }
     }
 }
