@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use vektonn_core::sharding::TopicSelector;
-use vektonn_core::{IndexId, Position, TopicPosition};
+use vektonn_core::{IndexId, Position};
 use vektonn_index::shard::{Digest, Shard};
 
-use super::apply::Applier;
+use super::build::Build;
 use super::read_ahead::{CHUNKS_AHEAD, End, Read, Reader, STOP_CHECK_INTERVAL, Step};
 use super::state::{BadRecords, Lag, ShardState, Shared};
 use crate::topic_table::matches_any;
@@ -20,10 +20,6 @@ use crate::{DataSource, Tail, TailError};
 
 /// After an error, such as one of the data source, the next try comes this much later.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Where records come faster than they are applied, the end of a topic is never reached: a build serves nevertheless once it has
-/// applied twice what there was when it started, and this many more at least.
-const APPLIED_PAST_GOAL: u64 = 100_000;
 
 /// A digest must not fall into a change; it is tried again after this time.
 const DIGEST_RETRY_INTERVAL: Duration = Duration::from_millis(1);
@@ -199,15 +195,6 @@ struct Following {
     source: Arc<dyn DataSource>,
     selectors: Vec<TopicSelector>,
     shared: Arc<Shared>,
-}
-
-/// A shard being brought up to date: the one that serves, or one that is to replace it.
-struct Build {
-    applier: Applier,
-    serves: bool,
-    /// Where the topics ended when it started, those that it has not read to their end since; `None` once there is none left.
-    goal: Option<BTreeMap<String, TopicPosition>>,
-    lag: BTreeMap<String, Lag>,
 }
 
 impl Following {
@@ -397,47 +384,6 @@ impl Following {
         let until = Instant::now() + time;
         while Instant::now() < until && !self.shared.is_stopping() {
             std::thread::sleep(STOP_CHECK_INTERVAL);
-        }
-    }
-}
-
-impl Build {
-    fn new(shard: Arc<Shard>, serves: bool) -> Self {
-        Self { applier: Applier::new(shard), serves, goal: None, lag: BTreeMap::new() }
-    }
-
-    fn set_goal(&mut self, goal: Position) {
-        let lag = |end: TopicPosition| Lag::default().becomes(end.next_offset);
-        self.lag = goal.iter().map(|(topic, end)| (topic.to_owned(), lag(end))).collect();
-        self.goal = Some(goal.iter().map(|(topic, end)| (topic.to_owned(), end)).collect());
-    }
-
-    /// Whether it has now applied what there was when it started.
-    ///
-    /// Not only up to the offsets of then: an embedded log, and in time a compacted one, has a key's last record only, so that a
-    /// point that has been written again meanwhile is found further on. Once a topic has been read to its end, all is there.
-    fn reaches_goal(&mut self) -> bool {
-        let Some(goal) = &mut self.goal else { return false };
-        goal.retain(|topic, end| {
-            let Some(at) = self.applier.position.get(topic) else { return true };
-            let is_at_end = self.lag.get(topic).is_none_or(|lag| lag.records == 0);
-            // A topic that was made anew meanwhile has offsets of its own.
-            let is_far = at.topic_id != end.topic_id || at.next_offset >= end.next_offset;
-            let is_endless =
-                at.next_offset >= end.next_offset.saturating_mul(2).saturating_add(APPLIED_PAST_GOAL);
-            !(is_far && is_at_end || is_endless)
-        });
-        let is_reached = goal.is_empty();
-        if is_reached {
-            self.goal = None;
-        }
-        is_reached
-    }
-
-    fn set_lag(&mut self, topic: &str, records: u64) {
-        match self.lag.get_mut(topic) {
-            Some(lag) => *lag = lag.becomes(records),
-            None => _ = self.lag.insert(topic.to_owned(), Lag::default().becomes(records)),
         }
     }
 }
