@@ -70,8 +70,15 @@ fn content(shard: &Shard) -> BTreeMap<i64, f32> {
         approximation: None,
         retrieve_vectors: true,
     };
-    let found = shard.search(&query, None).unwrap().remove(0);
-    assert_eq!(found.len(), shard.len());
+    // Of a time in which the shard did not change: otherwise it may be longer already than what was found.
+    let found = loop {
+        let before = shard.snapshot().digest();
+        let found = shard.search(&query, None).unwrap().remove(0);
+        if shard.snapshot().digest() == before {
+            assert_eq!(found.len() as u64, before.points);
+            break found;
+        }
+    };
     let pair = |found: vektonn_core::FoundDataPoint| {
         let AttributeValue::Int64(id) = found.attributes[0].value else { panic!("not an id") };
         let Some(StoredVector::Dense(vector)) = found.vector else { panic!("not a dense vector") };
