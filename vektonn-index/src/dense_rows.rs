@@ -9,7 +9,8 @@ use crate::distance::{self, DenseKernels};
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
 use crate::prefetch::prefetch;
-use crate::store::chunks::{BLOCK, Chunks};
+use crate::store::block::BLOCK;
+use crate::store::chunks::Chunks;
 use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::Batch;
 use crate::sync::{AtomicU64, Ordering};
@@ -230,6 +231,7 @@ impl<T> DenseRows<T> {
                 let rows = rows.chunks_exact(self.dimension);
                 for ((out, row), slot) in out.iter_mut().zip(rows).zip(first..) {
                     let norms = norm * self.norm_of(slot);
+                    // With a zero vector the product does not count.
                     let dot = if NORMS_OF_F32.contains(&norms) || norms == 0.0 {
                         f64::from(*out)
                     } else {

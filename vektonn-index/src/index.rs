@@ -17,8 +17,8 @@ use crate::inverted::InvertedIndex;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
 use crate::query::Query;
-use crate::store::chunks::BLOCK;
-use crate::store::slots::{IndexFull, Reader, Slots, ones};
+use crate::store::block::{BLOCK, ones};
+use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Pin, Timeline};
 
 /// What an index compares, and how. More will come, so it is made by a function for each kind.

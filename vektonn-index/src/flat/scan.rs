@@ -13,7 +13,7 @@ use crate::distance::int8::{CodeKernels, GROUP, Line, Probe, QUERIES_AT_ONCE, Sc
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
 use crate::prefetch::prefetch;
-use crate::store::chunks::BLOCK;
+use crate::store::block::BLOCK;
 use crate::store::slots::Reader;
 
 /// Bytes of codes that several queries scan before the next ones come: they should still be in the second-level cache.

@@ -5,12 +5,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::block::BLOCK;
 use super::mapped::{MAPPED_BYTES_MIN, Memory, Zeroed};
 
-/// Slots in the first chunk; each further chunk is twice as large. Also the size of a [`block`](BLOCK).
-const FIRST: usize = 64;
-/// Slots whose visibility fits one machine word. Blocks never straddle chunks.
-pub(crate) const BLOCK: usize = 64;
+/// Slots in the first chunk; each further chunk is twice as large, so that blocks never straddle chunks.
+const FIRST: usize = BLOCK;
 /// Enough for every u32 slot number.
 const CHUNKS: usize = 27;
 

@@ -9,6 +9,7 @@
 //!
 //! A dead slot is used again once every search that could still see it has ended; [`timeline`] tells when.
 
+pub(crate) mod block;
 pub(crate) mod chunks;
 pub(crate) mod id_map;
 pub(crate) mod mapped;

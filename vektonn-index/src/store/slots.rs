@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::chunks::{BLOCK, Chunks};
+use super::block::{BLOCK, Block, ones};
+use super::chunks::Chunks;
 use super::slot_cell::SlotCell;
 use super::timeline::{Batch, Pin, Timeline};
 use crate::prefetch::prefetch;
@@ -47,14 +48,6 @@ struct Lifetime {
 }
 
 const ALIVE: u64 = u64::MAX;
-
-/// What is known of [`BLOCK`] slots together, so that nobody looks at each where most are empty.
-struct Block {
-    /// How many are alive in the writer's batch.
-    live: AtomicU64,
-    /// The batch in which the last one died, or [`ALIVE`]. In this batch and later ones there is nothing here.
-    emptied: AtomicU64,
-}
 
 /// Dead slots that one insertion makes vacant, at most: each drops what its owner has kept there, and there may be millions.
 const FREED_PER_INSERT: usize = 64;
@@ -320,35 +313,6 @@ impl Lifetime {
     }
 }
 
-/// Relaxed, all of it: a reader has the values of its own batch at least, as with whatever was written before that was
-/// published, and later ones tell no less of it. What they are not needed for is soundness: they only say where not to look.
-impl Block {
-    /// A block that was never used.
-    fn empty() -> Self {
-        Self { live: AtomicU64::new(0), emptied: AtomicU64::new(0) }
-    }
-
-    fn live(&self) -> u64 {
-        self.live.load(Ordering::Relaxed)
-    }
-
-    fn born(&self) {
-        self.live.store(self.live() + 1, Ordering::Relaxed);
-        self.emptied.store(ALIVE, Ordering::Relaxed);
-    }
-
-    fn died(&self, batch: u64) {
-        self.live.store(self.live() - 1, Ordering::Relaxed);
-        if self.live() == 0 {
-            self.emptied.store(batch, Ordering::Relaxed);
-        }
-    }
-
-    fn is_empty_in(&self, batch: u64) -> bool {
-        self.emptied.load(Ordering::Relaxed) <= batch
-    }
-}
-
 /// What was alive in one batch.
 pub(crate) struct Reader<'p, T, R> {
     slots: &'p Slots<T, R>,
@@ -478,19 +442,6 @@ impl<'p, T, R> Kept<'p, T, R> {
     fn died(&self, slot: u32) -> u64 {
         self.slots.lifetimes.get(slot)[0].died.load(Ordering::Relaxed)
     }
-}
-
-/// The runs of ones in a word, from the lowest bit.
-pub(crate) fn ones(mut mask: u64) -> impl Iterator<Item = Range<u32>> {
-    std::iter::from_fn(move || {
-        if mask == 0 {
-            return None;
-        }
-        let start = mask.trailing_zeros();
-        let length = (mask >> start).trailing_ones();
-        mask = if start + length == u64::BITS { 0 } else { mask & (u64::MAX << (start + length)) };
-        Some(start..start + length)
-    })
 }
 
 #[cfg(all(test, not(loom)))]

@@ -33,7 +33,7 @@ use vektonn_core::sharding::TopicSelector;
 use self::committer::Committer;
 use self::entries::RECORD_KEY_BYTES_MAX;
 use self::log::EmbeddedLog;
-use self::queue::Queue;
+use self::queue::{LONG_COMMIT, Queue};
 use self::writer::{Writer, check_engine};
 use crate::local_tail::LocalTail;
 use crate::{AppendError, AppendFailure, BoxFuture, DataSource, RecordOutcome, Tail, TailError};
@@ -42,9 +42,8 @@ pub use self::directory::OpenError;
 
 /// How long the end of threads is waited for once the engine has failed.
 const FAILED_ENGINE_WAIT: Duration = Duration::from_secs(5);
-/// Between looks whether the threads have ended, and whether the engine has failed meanwhile.
+/// Between looks whether the threads have ended.
 const END_CHECK_INTERVAL: Duration = Duration::from_millis(1);
-const ENGINE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Settings of an [`EmbeddedDataSource`].
 #[derive(Clone, Debug)]
@@ -123,7 +122,7 @@ impl Drop for EmbeddedDataSource {
             while !thread.is_finished() && failed.is_none_or(|at: Instant| at.elapsed() < FAILED_ENGINE_WAIT)
             {
                 std::thread::sleep(END_CHECK_INTERVAL);
-                if checked.elapsed() >= ENGINE_CHECK_INTERVAL {
+                if checked.elapsed() >= LONG_COMMIT {
                     check_engine(&self.log, &self.queue);
                     checked = Instant::now();
                 }

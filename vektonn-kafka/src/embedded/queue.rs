@@ -11,8 +11,8 @@ use vektonn_core::codec::Record;
 use super::progress::Fault;
 use crate::{AppendError, AppendFailure};
 
-/// A commit that takes longer is looked after.
-const LONG_COMMIT: Duration = Duration::from_secs(1);
+/// What takes longer is looked after: the engine may have failed in the background.
+pub(super) const LONG_COMMIT: Duration = Duration::from_secs(1);
 /// What a record takes besides its key and value, about.
 const RECORD_OVERHEAD_BYTES: usize = 128;
 

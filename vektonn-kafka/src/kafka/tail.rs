@@ -306,8 +306,8 @@ impl KafkaTail {
             let (Some(&Ok(first)), Some(&Ok(last))) = (first.get(name), last.get(name)) else { continue };
             let Some(topic) = self.followed.get_mut(name) else { continue };
             let next_offset = topic.next;
-            // When tombstones were swept by compaction cannot be known: Kafka keeps no trace of it. Who holds a
-            // position for longer than the topic's delete.retention.ms must not use it.
+            // When tombstones were swept by compaction cannot be known: Kafka keeps no trace of it. The table tells of outages
+            // that are long enough for it (`read_anew`).
             let why = if topic.is_truncated {
                 Some(ResetReason::Truncated { next_offset })
             } else if next_offset > last {
