@@ -44,8 +44,13 @@ pub trait DataSource: Send + Sync {
     /// When the data source cannot be read.
     fn high_watermarks(&self, selectors: &[TopicSelector]) -> BoxFuture<'_, Result<Position, TailError>>;
 
-    /// Why nothing can be written until the process is started again; `None` while writes are taken.
+    /// Why nothing can be written at present, if that is known; `None` while writes are taken.
     fn write_failure(&self) -> Option<AppendFailure> {
+        None
+    }
+
+    /// Bytes that the log takes on this machine's disk, about; `None` if it is elsewhere.
+    fn disk_bytes(&self) -> Option<u64> {
         None
     }
 }

@@ -113,7 +113,11 @@ fn a_full_disk_refuses_appends_until_there_is_room() {
     assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
     assert_eq!(error.outcomes, [RecordOutcome::Failed]);
     assert!(high_watermarks(&source, &select("T", None)).is_empty());
-    assert_eq!(source.write_failure(), None, "writes are not stopped for good");
+    assert!(matches!(source.write_failure(), Some(AppendFailure::DiskFull { .. })), "it is told beforehand");
+    drop(source);
+    let source = open(dir.path());
+    assert_eq!(source.write_failure(), None);
+    append(&source, vec![record(&topic("T", 0), "1", "x")]);
 }
 
 #[test]

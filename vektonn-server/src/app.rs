@@ -11,6 +11,7 @@ use axum::http::{StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures_util::future::join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -18,8 +19,9 @@ use vektonn_core::IndexId;
 use vektonn_kafka::DataSource;
 
 use crate::body::Bodies;
-use crate::error::ApiError;
+use crate::error::{ApiError, json_bytes};
 use crate::limits::Limits;
+use crate::remote;
 use crate::routes::{health, list, open_api, search, shards, upload};
 use crate::search_pool::SearchPool;
 use crate::served::Served;
@@ -37,7 +39,7 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
     /// One permit for each request that may run.
-    pub(crate) requests: Semaphore,
+    pub(crate) requests: Arc<Semaphore>,
     log_is_reached: AtomicBool,
 }
 
@@ -52,7 +54,7 @@ impl App {
             source,
             search_pool: SearchPool::new(limits.searches_max)?,
             bodies: Bodies::new(&limits),
-            requests: Semaphore::new(limits.requests_max),
+            requests: Arc::new(Semaphore::new(limits.requests_max)),
             limits,
             metrics: telemetry::metrics_handle()?,
             log_is_reached: AtomicBool::new(false),
@@ -62,6 +64,15 @@ impl App {
     /// Whether the data source has answered once.
     pub(crate) fn is_log_reached(&self) -> bool {
         self.log_is_reached.load(Ordering::Relaxed)
+    }
+
+    /// Finds out again and again which shards of other processes answer.
+    pub(crate) async fn check_remote_shards(&self) {
+        loop {
+            let served = self.served.load_full();
+            join_all(served.remote_shards().map(|shard| shard.check())).await;
+            tokio::time::sleep(remote::CHECK_INTERVAL).await;
+        }
     }
 
     /// Asks the data source until it answers for the first time.
@@ -90,7 +101,7 @@ pub(crate) enum Role {
 }
 
 /// The routes of a role.
-pub(crate) fn router(app: Arc<App>, role: &Role) -> Router {
+pub(crate) fn router(app: Arc<App>, role: &Role) -> anyhow::Result<Router> {
     const SHARD: &str = "/api/v1/indices/{name}/{version}/shards/{shard}";
     let routes = match role {
         Role::Whole => whole_index_routes().merge(shard_routes(SHARD)),
@@ -102,15 +113,15 @@ pub(crate) fn router(app: Arc<App>, role: &Role) -> Router {
         .route("/api/v1/indices", get(list::indices))
         .route("/api/v1/data-sources", get(list::data_sources))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&app), admit));
-    Router::new()
+    let document = open_api::document(role)?;
+    let router = Router::new()
         .merge(routes)
         .route("/_status/ping", get(health::ping))
         .route("/_status/version", get(health::version))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(telemetry::metrics))
-        .route("/swagger/v1/swagger.json", get(open_api::document))
-        .route_layer(middleware::from_fn(telemetry::count_request))
+        .route(open_api::DOCUMENT, get(async move || json_bytes(document.clone())))
         .fallback(open_api::user_interface)
         .method_not_allowed_fallback(async |request: Request| {
             let (method, path) = (request.method(), request.uri().path());
@@ -119,7 +130,10 @@ pub(crate) fn router(app: Arc<App>, role: &Role) -> Router {
         .layer(CatchPanicLayer::custom(|_| {
             ApiError::internal("The request failed unexpectedly; the log says why").into_response()
         }))
-        .with_state(app)
+        // Around it, so that such a request counts, too.
+        .route_layer(middleware::from_fn(telemetry::count_request))
+        .with_state(app);
+    Ok(router)
 }
 
 fn whole_index_routes() -> Router<Arc<App>> {
@@ -136,10 +150,10 @@ fn shard_routes(base: &str) -> Router<Arc<App>> {
         .route(&format!("{base}/digest"), get(shards::digest))
 }
 
-/// Lets a request in, unless too many are running.
+/// Lets a request in, unless too many are running. It runs until its answer has been read.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match app.requests.try_acquire() {
-        Ok(_permit) => next.run(request).await,
+    match Arc::clone(&app.requests).try_acquire_owned() {
+        Ok(permit) => app.bodies.answer(next.run(request).await, permit).await,
         Err(_) => {
             let running = app.limits.requests_max;
             let message = format!("{running} requests are running already, try again later");

@@ -1,10 +1,12 @@
-//! The bodies of requests: each within its limit, all of them together within theirs.
+//! The bodies of requests and answers: each within its limit, all of them together within theirs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{self, Body};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -13,6 +15,8 @@ use crate::limits::Limits;
 
 /// A body up to this size is parsed where it came.
 const INLINE_BYTES_MAX: usize = 16 << 10;
+/// A body up to this size is taken however much memory others have; so many requests at the same time may have it.
+const SMALL_BYTES_MAX: usize = 64 << 10;
 /// Room made for a body before its first byte; a longer one grows as it comes, whatever its header says.
 const INITIAL_ROOM_BYTES_MAX: usize = 64 << 20;
 /// Memory is accounted for in pieces of so many bytes.
@@ -22,6 +26,7 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(crate) struct Bodies {
     bytes_max: usize,
     pause_max: Duration,
+    room_bytes_max: usize,
     /// One permit for each piece of memory that bodies may take together.
     room: Arc<Semaphore>,
 }
@@ -32,21 +37,28 @@ pub(crate) struct ReceivedBody {
     room: Option<OwnedSemaphorePermit>,
 }
 
+/// An answer on its way. It counts until the client has read it.
+struct Answer {
+    bytes: Bytes,
+    _permit: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
 impl Bodies {
     pub(crate) fn new(limits: &Limits) -> Self {
+        let room_bytes_max = limits.all_bodies_bytes_max.max(limits.body_bytes_max);
         Self {
             bytes_max: limits.body_bytes_max,
             pause_max: Duration::from_secs(limits.body_pause_s_max),
-            room: Arc::new(Semaphore::new(
-                limits.all_bodies_bytes_max.max(limits.body_bytes_max).div_ceil(PIECE_BYTES),
-            )),
+            room_bytes_max,
+            room: Arc::new(Semaphore::new(room_bytes_max.div_ceil(PIECE_BYTES))),
         }
     }
 
     /// Receives a whole body into one buffer.
     ///
     /// # Errors
-    /// 415 for a wrong content type, 413 for too large a body, 429 if all bodies together are too large, 408 if the
+    /// 415 for a wrong content type or encoding, 413 for too large a body, 429 if all bodies together are too large, 408 if the
     /// client pauses for too long.
     pub(crate) async fn receive(
         &self,
@@ -58,9 +70,9 @@ impl Bodies {
         let announced =
             headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         let announced = announced.unwrap_or_default();
-        let mut received = ReceivedBody { bytes: Vec::new(), room: None };
-        self.make_room(&mut received, announced)?;
-        received.bytes.reserve_exact(announced.min(INITIAL_ROOM_BYTES_MAX));
+        self.check_size(announced)?;
+        let mut received =
+            ReceivedBody { bytes: Vec::with_capacity(announced.min(INITIAL_ROOM_BYTES_MAX)), room: None };
         loop {
             let patience = deadline.min(Instant::now() + self.pause_max);
             let frame = tokio::time::timeout_at(patience.into(), body.frame());
@@ -69,27 +81,49 @@ impl Bodies {
                 frame.map_err(|error| ApiError::bad_request(format!("The body broke off: {error}")))?;
             let Some(data) = frame.data_ref() else { continue };
             let bytes = received.bytes.len() + data.len();
-            self.make_room(&mut received, bytes)?;
+            self.check_size(bytes)?;
+            self.make_room(&mut received.room, bytes)?;
             received.bytes.extend_from_slice(data);
         }
     }
 
-    /// Accounts for a body of so many bytes.
-    fn make_room(&self, body: &mut ReceivedBody, bytes: usize) -> Result<(), ApiError> {
-        if bytes > self.bytes_max {
-            let message = format!("The body must not be larger than {} bytes", self.bytes_max);
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message));
+    /// An answer that counts, as a request that is still running and with its memory, until the client has read it.
+    pub(crate) async fn answer(&self, response: Response, permit: OwnedSemaphorePermit) -> Response {
+        let (head, body) = response.into_parts();
+        // All answers are in memory as a whole: this copies nothing.
+        let Ok(bytes) = body::to_bytes(body, usize::MAX).await else { return head.status.into_response() };
+        let mut room = None;
+        // One that is larger than all may be may take everything.
+        let wanted = bytes.len().min(self.room_bytes_max);
+        match self.make_room(&mut room, wanted) {
+            Ok(()) => {
+                let answer = Answer { bytes, _permit: permit, _room: room };
+                Response::from_parts(head, Body::from(Bytes::from_owner(answer)))
+            }
+            Err(error) => error.into_response(),
         }
-        let held = body.room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), ApiError> {
+        if bytes <= self.bytes_max {
+            return Ok(());
+        }
+        let message = format!("The body must not be larger than {} bytes", self.bytes_max);
+        Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message))
+    }
+
+    /// Accounts for so many bytes in all, of which there is room for some already.
+    fn make_room(&self, room: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), ApiError> {
+        let held = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let missing = u32::try_from(bytes.div_ceil(PIECE_BYTES).saturating_sub(held)).unwrap_or(u32::MAX);
-        if missing == 0 {
+        if bytes <= SMALL_BYTES_MAX || missing == 0 {
             return Ok(());
         }
         let more = Arc::clone(&self.room).try_acquire_many_owned(missing).map_err(|_| {
             let message = "The requests that are running already are too large together, try again later";
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, message)
         })?;
-        match &mut body.room {
+        match room {
             Some(room) => room.merge(more),
             room => *room = Some(more),
         }
@@ -103,12 +137,20 @@ impl Bodies {
     }
 }
 
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 impl ReceivedBody {
     /// Parses the body: a large one on a thread of its own, for it would keep an async thread busy for too long.
     pub(crate) async fn parse<T: Send + 'static>(
         self,
         parse: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
+        // Some programs mark UTF-8 by it.
+        let parse = move |bytes: &[u8]| parse(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes));
         if self.bytes.len() <= INLINE_BYTES_MAX {
             return parse(&self.bytes);
         }
@@ -119,10 +161,18 @@ impl ReceivedBody {
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("The body must not be encoded, but Content-Encoding is {encoding:?}"),
+        ));
+    }
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let essence =
         value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    if essence == "application/json" || essence.starts_with("application/") && essence.ends_with("+json") {
+    if ["application/json", "text/json"].contains(&&*essence)
+        || essence.starts_with("application/") && essence.ends_with("+json")
+    {
         return Ok(());
     }
     Err(ApiError::new(

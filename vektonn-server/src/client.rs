@@ -246,6 +246,8 @@ pub(crate) mod testing {
     use super::{Client, nearest};
     use crate::app::Role;
     use crate::limits::Limits;
+    use vektonn_kafka::EmbeddedOptions;
+
     use crate::server::{self, RunningServer, ServeOptions, SourceOptions};
 
     const DATA_SOURCE: &str = "
@@ -278,7 +280,7 @@ shardsById: {All: {}}";
             let running = server::start(ServeOptions {
                 config,
                 role: Role::Whole,
-                source: SourceOptions::Directory(data),
+                source: SourceOptions::Directory(data, EmbeddedOptions::default()),
                 address,
                 limits: Limits::default(),
             })
@@ -313,7 +315,7 @@ shardsById: {All: {}}";
 
         /// Waits until the index has so many points.
         pub(crate) async fn wait_for_points(&self, count: u64) {
-            while self.client().indices().await.unwrap()[0].shards[0].data_points_count != count {
+            while self.client().indices().await.unwrap()[0].shards[0].data_points_count != Some(count) {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
         }

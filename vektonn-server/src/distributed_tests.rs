@@ -18,6 +18,7 @@ use vektonn_kafka::{DataSource, MemoryDataSource};
 use crate::app::Role;
 use crate::cli::verify::VerifyArgs;
 use crate::limits::Limits;
+use crate::remote::{RemoteClient, RemoteShard};
 use crate::server::{self, RunningServer, ServeOptions, SourceOptions};
 
 const DATA_SOURCE: &str = "
@@ -196,6 +197,13 @@ async fn a_dead_shard_is_named_or_left_out() {
     assert!(response.headers().contains_key("Retry-After"));
     let message = response.text().await.unwrap();
     assert!(message.contains("Shard 'Right' of index"), "{message}");
+    let ping: Value = system.get(&api, "_status/ping").await.json().await.unwrap();
+    assert_eq!(ping, json!({"Status": "Warn"}));
+    let readiness: Value = system.get(&api, "readyz").await.json().await.unwrap();
+    assert_eq!(
+        [&readiness["shards"][0]["state"], &readiness["shards"][1]["state"]],
+        ["answers", "does not answer"]
+    );
 
     let response = system.post(&api, &partial, &query(5)).await;
     assert_eq!(response.headers()["X-Vektonn-Coverage"], "shards=1/2");
@@ -263,24 +271,74 @@ async fn a_search_that_has_too_little_time_says_nothing_of_its_shards() {
     assert_eq!(ping, json!({"Status": "Ok"}));
 }
 
-/// Takes one request, answers it, and tells what it was.
-fn answer_once(listener: TcpListener, body: String) -> mpsc::Receiver<String> {
-    let (send, request) = mpsc::channel();
+/// Answers all requests with this, and tells of those with a body what they were.
+fn answer_all(listener: TcpListener, body: String) -> mpsc::Receiver<String> {
+    let (send, requests) = mpsc::channel();
     std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let (mut text, mut buffer) = (String::new(), [0; 4096]);
-        while !text.ends_with('}') {
-            let read = stream.read(&mut buffer).unwrap();
-            text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut text, mut buffer) = (String::new(), [0; 4096]);
+            while !(text.ends_with('}') || text.starts_with("GET ") && text.ends_with("\r\n\r\n")) {
+                let read = stream.read(&mut buffer).unwrap();
+                text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+            }
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all((head + &body).as_bytes()).unwrap();
+            if text.starts_with("POST ") && send.send(text).is_err() {
+                return;
+            }
         }
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all((head + &body).as_bytes()).unwrap();
-        send.send(text).unwrap();
     });
-    request
+    requests
+}
+
+#[tokio::test]
+async fn a_shard_is_checked_without_searches() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let client = RemoteClient::new().unwrap();
+    let shard = RemoteShard::new(client, IndexId::new("Places.L2", "1.0"), "Left", &[address.to_string()]);
+    assert!(shard.is_healthy(), "as long as nobody knows better");
+    shard.check().await;
+    assert!(!shard.is_healthy());
+    let _requests = answer_all(TcpListener::bind(address).unwrap(), "{}".to_owned());
+    shard.check().await;
+    assert!(shard.is_healthy());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_process_documents_its_own_routes() {
+    let system = System::new();
+    let (api, left, _right) = system.distributed().await;
+    let paths = async |process: &Process| -> Vec<String> {
+        let document: Value = system.get(process, "swagger/v1/swagger.json").await.json().await.unwrap();
+        document["paths"].as_object().unwrap().keys().cloned().collect()
+    };
+    let (of_api, of_shard) = (paths(&api).await, paths(&left).await);
+    assert!(of_api.iter().any(|path| path.starts_with("/api/v1/search/")), "{of_api:?}");
+    assert!(!of_api.iter().any(|path| path.contains("/shards/")), "{of_api:?}");
+    assert!(of_shard.contains(&"/api/v1/search".to_owned()), "{of_shard:?}");
+    assert!(!of_shard.iter().any(|path| path.starts_with("/api/v1/upload/")), "{of_shard:?}");
+    assert!(of_api.contains(&"/readyz".to_owned()) && of_shard.contains(&"/metrics".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_whose_shard_is_not_configured_any_more_tells_it_and_serves_on() {
+    let system = System::new();
+    let right = system.shard("Right").await;
+    system.write("indices/Places.L2/1.0.yaml", &INDEX.replace("Right", "Other"));
+    let problems = async || {
+        let readiness: Value = system.get(&right, "readyz").await.json().await.unwrap();
+        readiness["configurationProblems"].to_string()
+    };
+    system
+        .eventually("it is told", async || problems().await.contains("has no shard 'Right', but Left, Other"))
+        .await;
+    assert_eq!(system.post(&right, "api/v1/search", &query(1)).await.status(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,14 +360,14 @@ async fn a_published_shard_is_asked_and_understood() {
     let answer = format!(
         r#"[{{"queryVector":{{"isSparse":false,"coordinates":[1,0]}},"nearestDataPoints":[{a},{b}]}}]"#
     );
-    let request = answer_once(published, answer);
+    let requests = answer_all(published, answer);
     let query = json!({"queryVectors": [{"coordinates": [1, 0]}], "k": 3});
     let results: Value = system.search_at(&api, &query, &position).await.json().await.unwrap();
     assert_eq!(ids(&results), [3, 9, 5]);
     assert_eq!(results[0]["nearestDataPoints"][0]["distance"], 0.1);
     assert_eq!(results[0]["nearestDataPoints"][0]["vector"]["coordinates"][0], 0.1);
 
-    let request = request.recv().unwrap();
+    let request = requests.recv().unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
     assert!(head.starts_with("POST /api/v1/search HTTP/1.1"), "{head}");
     assert!(head.to_ascii_lowercase().contains("request-timeout: "), "{head}");

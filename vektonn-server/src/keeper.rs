@@ -15,7 +15,7 @@ use vektonn_index::shard::{Shard, ShardError};
 use vektonn_kafka::DataSource;
 use vektonn_kafka::lifecycle::ShardFollower;
 
-use crate::catalog::{Catalog, CatalogError, CatalogFiles, Memory};
+use crate::catalog::{Catalog, CatalogFiles, Memory};
 use crate::remote::{RemoteClient, RemoteShard};
 use crate::served::{Served, ServedIndex, ServedShard};
 
@@ -55,17 +55,18 @@ struct Keeping {
 }
 
 impl Keeper {
-    /// Opens everything the directory describes; vectors of compact indices are kept in files in `vectors`.
+    /// Opens everything of the catalog, which has been read from the files; vectors of compact indices are kept in files in
+    /// `vectors`.
     ///
     /// # Errors
-    /// What is wrong with the directory, or why a shard cannot be built.
+    /// When the catalog lacks what is to be held, or why a shard cannot be built.
     pub(crate) fn open(
         files: CatalogFiles,
+        catalog: Catalog,
         holding: Holding,
         source: Arc<dyn DataSource>,
         vectors: PathBuf,
     ) -> Result<Self> {
-        let catalog = files.load()?;
         holding.check(&catalog)?;
         let served = Arc::new(ArcSwap::default());
         let (catalog_before, memory, retired) = (Catalog::default(), Memory::of(&catalog), Vec::new());
@@ -79,7 +80,7 @@ impl Keeper {
             served: Arc::clone(&served),
             retired,
         };
-        keeping.follow(catalog, &[])?;
+        keeping.follow(catalog, Vec::new())?;
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("configuration".to_owned())
@@ -131,9 +132,14 @@ impl Holding {
 impl Keeping {
     fn run(mut self, stopped: &mpsc::Receiver<()>) {
         while stopped.recv_timeout(REFRESH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            let (catalog, problems) = self.files.reload(&self.catalog, &mut self.memory);
+            let (mut catalog, problems) = self.files.reload(&self.catalog, &mut self.memory);
+            let mut problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            if let Err(missing) = self.holding.check(&catalog) {
+                problems.push(missing.to_string());
+                catalog = self.catalog.clone();
+            }
             // What went wrong has been logged; what was there before still counts.
-            let _ = self.follow(catalog, &problems);
+            let _ = self.follow(catalog, problems);
             // A search that has begun on a retired index ends on it.
             self.retired.retain(|index| {
                 Arc::strong_count(index) > 1 || {
@@ -153,9 +159,8 @@ impl Keeping {
     ///
     /// # Errors
     /// Why the first of the shards that cannot be built cannot.
-    fn follow(&mut self, catalog: Catalog, problems: &[CatalogError]) -> Result<(), ShardError> {
+    fn follow(&mut self, catalog: Catalog, problems: Vec<String>) -> Result<(), ShardError> {
         let before = self.served.load_full();
-        let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
         for problem in problems.iter().filter(|problem| !before.problems.contains(problem)) {
             tracing::error!("{problem}; what was there before still counts");
         }
@@ -197,20 +202,26 @@ impl Keeping {
         let warming = before.warming.get(id).filter(is_up_to_date);
         let fresh = match warming {
             Some(index) => Arc::clone(index),
-            None => match self.open_index(catalog, meta)? {
-                Some(index) => Arc::new(index),
-                None => return Ok(()),
-            },
+            None => {
+                if serving.is_some() {
+                    tracing::info!(index = %id.name, version = %id.version, "building it as it is configured now");
+                }
+                match self.open_index(catalog, meta)? {
+                    Some(index) => Arc::new(index),
+                    None => return Ok(()),
+                }
+            }
         };
         match serving {
             Some(old) if !fresh.is_serving() => {
                 next.indices.insert(id.clone(), Arc::clone(old));
                 next.warming.insert(id.clone(), fresh);
             }
-            _ => {
-                tracing::info!(index = %id.name, version = %id.version, "serving");
+            Some(_) => {
+                tracing::info!(index = %id.name, version = %id.version, "serving as it is configured now");
                 next.indices.insert(id.clone(), fresh);
             }
+            None => _ = next.indices.insert(id.clone(), fresh),
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ pub(crate) struct Limits {
     /// Bytes of a request's body
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) body_bytes_max: usize,
-    /// Bytes of the bodies of all running requests together
+    /// Bytes of the bodies of all running requests, and of the answers that clients are reading, together
     #[arg(long, value_name = "BYTES", default_value_t = 2 << 30)]
     pub(crate) all_bodies_bytes_max: usize,
     /// Query vectors of one search
@@ -27,12 +27,15 @@ pub(crate) struct Limits {
     /// Searches that run or wait for a CPU
     #[arg(long, value_name = "COUNT", default_value_t = 512)]
     pub(crate) searches_max: usize,
-    /// Seconds a client may take to send a request's headers
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    /// Seconds from a request to the headers of the next one on the same connection; a balancer in front should wait for less
+    #[arg(long, value_name = "SECONDS", default_value_t = 130)]
     pub(crate) header_timeout_s: u64,
-    /// Seconds that a pause in a request's body may last
+    /// Seconds that a client may pause in sending a body, or in reading the answer
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     pub(crate) body_pause_s_max: u64,
+    /// Records that a shard may be behind for `/readyz` to answer 200 [default: any number once it serves]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) ready_lag_records_max: Option<u64>,
 }
 
 impl Default for Limits {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use vektonn_core::{IndexId, Position};
 
@@ -14,8 +15,12 @@ use crate::request;
 
 /// An endpoint that failed is asked again after this time, or when no other is left.
 const REST: Duration = Duration::from_secs(5);
+/// Whether endpoints answer is found out this often, for there may be no searches that would tell.
+pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// An endpoint gets this long for it.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Shards close connections that are idle for 30 s; one that is about to be closed must not be used again.
+/// Shards close connections that are idle for 130 s; one that is about to be closed must not be used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A shard must answer in so much less time than is waited for it, so that its own "too little time" arrives.
 const ANSWER_MARGIN: Duration = Duration::from_millis(50);
@@ -43,6 +48,7 @@ pub(crate) struct RemoteShard {
 struct Endpoint {
     /// `host:port`
     address: String,
+    /// `None` unless it failed when it was last asked.
     rests_until: Mutex<Option<Instant>>,
 }
 
@@ -93,10 +99,19 @@ impl RemoteShard {
         self.endpoints.iter().map(|endpoint| &endpoint.address)
     }
 
-    /// Whether some endpoint answered when last asked, or has not been asked lately.
+    /// Whether some endpoint answered when it was last asked, or has not been asked yet.
     pub(crate) fn is_healthy(&self) -> bool {
-        let now = Instant::now();
-        self.endpoints.iter().any(|endpoint| !endpoint.rests(now))
+        self.endpoints.iter().any(|endpoint| endpoint.rests_until.lock().is_none())
+    }
+
+    /// Finds out which endpoints answer searches.
+    pub(crate) async fn check(&self) {
+        let checks = self.endpoints.iter().map(async |endpoint| {
+            let request = self.client.http.get(format!("http://{}/api/v1/probe", endpoint.address));
+            // It is noted if it fails.
+            let _ = self.ask_endpoint(endpoint, request, CHECK_TIMEOUT).await;
+        });
+        join_all(checks).await;
     }
 
     /// The JSON that the shard answers to a search, which is given as JSON.
@@ -144,25 +159,15 @@ impl RemoteShard {
                 break;
             }
             let request = request(format!("http://{}/api/v1/{route}", endpoint.address));
-            let for_shard = left - ANSWER_MARGIN.max(left / 20).min(left / 2);
-            let request = request
-                .header(request::REQUEST_TIMEOUT, format!("{:.3}", for_shard.as_secs_f64().max(0.001)));
-            match answer(request, left).await {
-                Ok(body) => {
-                    *endpoint.rests_until.lock() = None;
-                    return Ok(body);
-                }
+            match self.ask_endpoint(endpoint, request, left).await {
+                Ok(body) => return Ok(body),
                 Err(Failure::Refused(messages)) => return Err(ApiError::invalid(messages)),
                 Err(Failure::Slow(why)) => {
                     is_late = true;
                     failures.push(format!("{}: {why}", endpoint.address));
                 }
-                Err(Failure::Busy(why)) => failures.push(format!("{}: {why}", endpoint.address)),
-                Err(Failure::Sick(why)) => {
-                    *endpoint.rests_until.lock() = Some(Instant::now() + REST);
-                    let (shard, endpoint) = (&self.shard_id, &endpoint.address);
-                    tracing::warn!(index = %self.index, shard, endpoint, why, "an endpoint failed");
-                    failures.push(format!("{endpoint}: {why}"));
+                Err(Failure::Busy(why) | Failure::Sick(why)) => {
+                    failures.push(format!("{}: {why}", endpoint.address));
                 }
             }
         }
@@ -177,6 +182,34 @@ impl RemoteShard {
         } else {
             ApiError::unavailable(message)
         })
+    }
+
+    /// Asks one endpoint, and notes whether it works as it should.
+    async fn ask_endpoint(
+        &self,
+        endpoint: &Endpoint,
+        request: reqwest::RequestBuilder,
+        patience: Duration,
+    ) -> Result<Bytes, Failure> {
+        let for_shard = patience - ANSWER_MARGIN.max(patience / 20).min(patience / 2);
+        let for_shard = format!("{:.3}", for_shard.as_secs_f64().max(0.001));
+        let answer = answer(request.header(request::REQUEST_TIMEOUT, for_shard), patience).await;
+        let (shard, address) = (&self.shard_id, &endpoint.address);
+        match &answer {
+            Ok(_) | Err(Failure::Refused(_)) => {
+                if endpoint.rests_until.lock().take().is_some() {
+                    tracing::info!(index = %self.index, shard, endpoint = address, "an endpoint answers again");
+                }
+            }
+            Err(Failure::Sick(why)) => {
+                if endpoint.rests_until.lock().replace(Instant::now() + REST).is_none() {
+                    tracing::warn!(index = %self.index, shard, endpoint = address, why, "an endpoint failed");
+                }
+            }
+            // It may be well.
+            Err(Failure::Slow(_) | Failure::Busy(_)) => {}
+        }
+        answer
     }
 
     /// The endpoints to ask, one after another: those that rest come last.

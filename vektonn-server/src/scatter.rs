@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::http::HeaderValue;
 use axum::response::Response;
@@ -59,7 +60,7 @@ pub(crate) async fn search(
     query: SearchQuery,
     terms: &Terms,
 ) -> Result<Response, ApiError> {
-    let timer = telemetry::search_timer(index.meta.id());
+    let started = Instant::now();
     let shards = index.meta.shards().iter().filter(|(_, shard)| shard.may_hold(&query.split_filter));
     let shards: Vec<_> = shards.filter_map(|(id, _)| index.shards.get(id)).collect();
     let parts = parts(&shards, &query, terms).await;
@@ -68,7 +69,7 @@ pub(crate) async fn search(
     let answered = parts.len();
     let meta = Arc::clone(&index.meta);
     let mut response = finish(app, meta, parts, query, terms, write_all).await?;
-    drop(timer);
+    telemetry::note_search(index.meta.id(), started);
     if terms.partial
         && let Ok(coverage) = HeaderValue::try_from(format!("shards={answered}/{asked}"))
     {
@@ -85,9 +86,12 @@ pub(crate) async fn search_one(
     terms: &Terms,
     write: Write,
 ) -> Result<Response, ApiError> {
+    let started = Instant::now();
     let shard = serving(follower, terms).await?;
     let meta = Arc::clone(shard.meta());
-    finish(app, meta, vec![Part::Shard(shard)], query, terms, write).await
+    let response = finish(app, meta, vec![Part::Shard(shard)], query, terms, write).await?;
+    telemetry::note_search(follower.index_id(), started);
+    Ok(response)
 }
 
 /// Asks other processes, and makes sure that the shards of this one serve.

@@ -14,6 +14,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_io_timeout::TimeoutStream;
 use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
 
 use crate::app::{App, Role, router};
@@ -42,7 +43,7 @@ pub(crate) struct ServeOptions {
 /// Where the data is.
 pub(crate) enum SourceOptions {
     /// In a directory of this machine.
-    Directory(PathBuf),
+    Directory(PathBuf, EmbeddedOptions),
     /// In an opened data source. Vectors of compact indices are kept in files of the directory, or where the system keeps
     /// temporary ones.
     Open { source: Arc<dyn DataSource>, vectors: Option<PathBuf> },
@@ -55,7 +56,7 @@ pub(crate) struct RunningServer {
     serving: JoinHandle<()>,
 }
 
-/// Starts a server in this process. It answers at once, and serves searches as its shards become ready.
+/// Starts a server in this process. It answers once the data source is open, and serves searches as its shards become ready.
 ///
 /// # Errors
 /// One line that tells what is wrong: the port, the configuration, the data directory.
@@ -66,9 +67,15 @@ pub(crate) async fn start(options: ServeOptions) -> Result<RunningServer> {
     let (router, app, keeper) = tokio::task::spawn_blocking(move || open(options)).await??;
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot listen")?;
     let (stop, stopping) = watch::channel(false);
-    let reaching = Arc::clone(&app);
-    let reaching = tokio::spawn(async move { reaching.reach_log().await });
-    let serving = tokio::spawn(serve(listener, router, app, keeper, reaching, stopping));
+    let watched = Arc::clone(&app);
+    let watching =
+        tokio::spawn(async move { tokio::join!(watched.reach_log(), watched.check_remote_shards()) });
+    let serving = tokio::spawn(async move {
+        serve(listener, router, &app.limits, stopping).await;
+        watching.abort();
+        let _ = watching.await;
+        close(keeper, app).await;
+    });
     Ok(RunningServer { local_addr, stop, serving })
 }
 
@@ -118,8 +125,8 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
     // Before the data source is opened: what is wrong with the files should not wait for that.
     let catalog = files.load()?;
     let (source, vectors): (Arc<dyn DataSource>, _) = match source {
-        SourceOptions::Directory(data) => {
-            (Arc::new(EmbeddedDataSource::open(&data, EmbeddedOptions::default())?), data)
+        SourceOptions::Directory(data, options) => {
+            (Arc::new(EmbeddedDataSource::open(&data, options)?), data)
         }
         SourceOptions::Open { source, vectors } => {
             // A process that keeps nothing in files may well run where none can be made.
@@ -136,10 +143,10 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
             Holding::OneShard { index: index.clone(), shard_id: shard_id.clone() }
         }
     };
-    let keeper = Keeper::open(files, holding, Arc::clone(&source), vectors)?;
+    let keeper = Keeper::open(files, catalog, holding, Arc::clone(&source), vectors)?;
     let app = App::new(Arc::clone(keeper.served()), source, limits)?;
     let app = Arc::new(app);
-    Ok((router(Arc::clone(&app), &role), app, keeper))
+    Ok((router(Arc::clone(&app), &role)?, app, keeper))
 }
 
 /// Makes sure that files can be made in a directory, which is made if there is none.
@@ -150,16 +157,13 @@ fn check_directory(directory: &Path) -> Result<()> {
         .with_context(|| format!("cannot make files in the data directory {}", directory.display()))
 }
 
-/// Answers connections until told to stop.
+/// Answers connections until told to stop, and then what is running.
 async fn serve(
     listener: tokio::net::TcpListener,
     router: Router,
-    app: Arc<App>,
-    keeper: Keeper,
-    reaching: JoinHandle<()>,
+    limits: &Limits,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let header_timeout = Duration::from_secs(app.limits.header_timeout_s);
     let connections = GracefulShutdown::new();
     loop {
         let stream = tokio::select! {
@@ -176,18 +180,19 @@ async fn serve(
         };
         // Small answers go out at once.
         let _ = stream.set_nodelay(true);
-        connect(stream, router.clone(), header_timeout, &connections);
+        connect(stream, router.clone(), limits, &connections);
     }
     drop(listener);
     tracing::info!("stopping: no more requests are taken");
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, connections.shutdown()).await.is_err() {
         tracing::warn!("some requests were still running after {} s", SHUTDOWN_TIMEOUT.as_secs());
     }
-    reaching.abort();
-    let _ = reaching.await;
+}
+
+/// Stops the shards and closes the data source.
+async fn close(keeper: Keeper, app: Arc<App>) {
     let closed = tokio::task::spawn_blocking(move || {
         drop(keeper);
-        drop(router);
         drop(app);
     });
     if closed.await.is_err() {
@@ -197,12 +202,10 @@ async fn serve(
 }
 
 /// Answers one connection, on a task of its own.
-fn connect(
-    stream: tokio::net::TcpStream,
-    router: Router,
-    header_timeout: Duration,
-    connections: &GracefulShutdown,
-) {
+fn connect(stream: tokio::net::TcpStream, router: Router, limits: &Limits, connections: &GracefulShutdown) {
+    // A client that does not read its answer must not keep it in memory for ever.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(Duration::from_secs(limits.body_pause_s_max)));
     let service = tower::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
         let mut router = router.clone();
         async move {
@@ -212,8 +215,9 @@ fn connect(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        // The time begins when a connection has nothing to do.
+        .header_read_timeout(Duration::from_secs(limits.header_timeout_s))
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
     let connection = connections.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = connection.await {

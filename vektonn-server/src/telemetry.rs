@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::extract::{MatchedPath, Request, State};
@@ -11,8 +11,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_util::MetricKindMask;
 use tracing_subscriber::EnvFilter;
 use vektonn_core::IndexId;
+use vektonn_index::shard::Shard;
 use vektonn_kafka::lifecycle::{ShardFollower, ShardState};
 
 use crate::app::App;
@@ -53,7 +55,16 @@ const READY: &str = "vektonn_shard_ready";
 const ANSWERS: &str = "vektonn_remote_shard_answers";
 const LAG: &str = "vektonn_shard_lag_records";
 const LAG_SECONDS: &str = "vektonn_shard_lag_seconds";
-const BAD: &str = "vektonn_shard_bad_records_total";
+const BUILDING_POINTS: &str = "vektonn_shard_building_points";
+const BUILDING_BYTES: &str = "vektonn_shard_building_bytes";
+const LOG_BYTES: &str = "vektonn_log_disk_bytes";
+const UPLOADS_REFUSED: &str = "vektonn_uploads_refused";
+
+/// A shard with more splits has no metrics of each: they are for people, and a database keeps each one for good.
+const SPLITS_MEASURED_MAX: usize = 1_000;
+
+/// Gauges of what is not there any more are left out after this time. Others are set each time somebody asks.
+const GONE_AFTER: Duration = Duration::from_secs(10);
 
 const SECONDS_BUCKETS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
@@ -66,7 +77,8 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
     }
     let builder = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
-        .context("cannot set up metrics")?;
+        .context("cannot set up metrics")?
+        .idle_timeout(MetricKindMask::GAUGE, Some(GONE_AFTER));
     let handle = HANDLE.get_or_init(|| match builder.install_recorder() {
         Ok(handle) => handle,
         // Another thread was faster; its recorder serves the process.
@@ -74,7 +86,10 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
     });
     describe_counter!(HTTP_REQUESTS, "HTTP requests answered");
     describe_histogram!(HTTP_SECONDS, "Time to answer an HTTP request");
-    describe_histogram!(SEARCH_SECONDS, "Time of a search over all its shards");
+    describe_histogram!(
+        SEARCH_SECONDS,
+        "Time of an answered search over all its shards in this process, or of its one shard"
+    );
     describe_histogram!(
         vektonn_kafka::lifecycle::APPLY_SECONDS,
         "Time to apply one batch of records to a shard"
@@ -84,20 +99,35 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!(MAPPED_BYTES, "Bytes of a shard in files that are mapped into memory");
     describe_gauge!(SPLIT_POINTS, "Live points of a split");
     describe_gauge!(SPLIT_BYTES, "Bytes of memory a split uses");
+    describe_gauge!(BUILDING_POINTS, "Live points of a shard that is built to replace the one that serves");
+    describe_gauge!(BUILDING_BYTES, "Bytes of memory it uses");
     describe_gauge!(READY, "Whether a shard is ready");
     describe_gauge!(ANSWERS, "Whether some process that holds a shard answers");
     describe_gauge!(LAG, "Records of a topic that are not applied yet, at most");
     describe_gauge!(LAG_SECONDS, "For how long there have been records of a topic that are not applied yet");
-    describe_counter!(BAD, "Records skipped because they cannot be applied");
+    describe_counter!(
+        vektonn_kafka::lifecycle::BAD_RECORDS,
+        "Records skipped because they cannot be applied, once more each time they are read"
+    );
+    describe_gauge!(LOG_BYTES, "Bytes that the embedded log takes on disk");
+    describe_gauge!(UPLOADS_REFUSED, "Whether the log takes no uploads at present");
     Ok(handle.clone())
 }
 
-/// `GET /metrics`, in Prometheus' text format.
+/// Counts and measures, in Prometheus' text format
+#[utoipa::path(get, path = "/metrics", tag = "Health",
+    responses((status = 200, description = "All metrics", body = String, content_type = "text/plain")))]
 pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
     // Walks over all points of all shards.
     let text = tokio::task::spawn_blocking(move || {
         let served = app.served.load();
         served.followers().for_each(|shard| measure(shard));
+        let changed = served.warming.values().flat_map(|index| index.followers());
+        changed.for_each(|shard| measure_building(shard, &shard.shard()));
+        if let Some(bytes) = app.source.disk_bytes() {
+            gauge!(LOG_BYTES).set(bytes as f64);
+        }
+        gauge!(UPLOADS_REFUSED).set(f64::from(u8::from(app.source.write_failure().is_some())));
         served.remote_shards().for_each(|shard| measure_remote(shard));
         app.metrics.run_upkeep();
         app.metrics.render()
@@ -107,18 +137,17 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 fn measure(follower: &ShardFollower) {
-    let labels = [
-        ("index", follower.index_id().name.clone()),
-        ("version", follower.index_id().version.clone()),
-        ("shard", follower.shard_id().to_owned()),
-    ];
+    let labels = labels_of(follower);
     let stats = follower.shard().stats();
     gauge!(POINTS, &labels).set(stats.points as f64);
     gauge!(BYTES, &labels).set(stats.bytes as f64);
     gauge!(MAPPED_BYTES, &labels).set(stats.mapped_bytes as f64);
     gauge!(READY, &labels).set(if follower.state() == ShardState::Ready { 1.0 } else { 0.0 });
     let [index, version, shard] = labels.clone();
-    for split in stats.splits {
+    if let Some(building) = follower.building() {
+        measure_building(follower, &building);
+    }
+    for split in stats.splits.iter().filter(|_| stats.splits.len() <= SPLITS_MEASURED_MAX) {
         let name: Vec<_> = split.attributes.iter().map(|it| format!("{}={}", it.key, it.value)).collect();
         let labels = [index.clone(), version.clone(), shard.clone(), ("split", name.join(","))];
         gauge!(SPLIT_POINTS, &labels).set(split.points as f64);
@@ -129,10 +158,20 @@ fn measure(follower: &ShardFollower) {
         gauge!(LAG, &labels).set(lag.records as f64);
         gauge!(LAG_SECONDS, &labels).set(lag.time().as_secs_f64());
     }
-    for (reason, count) in follower.bad_records().counts {
-        let labels = [index.clone(), version.clone(), shard.clone(), ("reason", reason.to_owned())];
-        counter!(BAD, &labels).absolute(count);
-    }
+}
+
+fn measure_building(follower: &ShardFollower, building: &Shard) {
+    let (labels, stats) = (labels_of(follower), building.stats());
+    gauge!(BUILDING_POINTS, &labels).set(stats.points as f64);
+    gauge!(BUILDING_BYTES, &labels).set(stats.bytes as f64);
+}
+
+fn labels_of(follower: &ShardFollower) -> [(&'static str, String); 3] {
+    [
+        ("index", follower.index_id().name.clone()),
+        ("version", follower.index_id().version.clone()),
+        ("shard", follower.shard_id().to_owned()),
+    ]
 }
 
 fn measure_remote(shard: &RemoteShard) {
@@ -154,21 +193,8 @@ pub(crate) async fn count_request(path: MatchedPath, request: Request, next: Nex
     response
 }
 
-/// Times a search until dropped.
-pub(crate) fn search_timer(index: &IndexId) -> impl Drop + use<> {
-    struct Timer {
-        started: Instant,
-        labels: [(&'static str, String); 2],
-    }
-
-    impl Drop for Timer {
-        fn drop(&mut self) {
-            histogram!(SEARCH_SECONDS, &self.labels).record(self.started.elapsed());
-        }
-    }
-
-    Timer {
-        started: Instant::now(),
-        labels: [("index", index.name.clone()), ("version", index.version.clone())],
-    }
+/// Notes how long an answered search has taken.
+pub(crate) fn note_search(index: &IndexId, started: Instant) {
+    let labels = [("index", index.name.clone()), ("version", index.version.clone())];
+    histogram!(SEARCH_SECONDS, &labels).record(started.elapsed());
 }

@@ -123,23 +123,98 @@ fn a_client_that_sends_everything_first_sees_what_is_wrong() {
     assert!(large.starts_with("HTTP/1.1 413 ") && large.contains("errorMessages"), "{large}");
 }
 
+/// Begins an upload of so many bytes, and sends some of them.
+fn begin_upload(server: &Server, length: usize, sent: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&vec![b' '; sent]).unwrap();
+    stream
+}
+
+/// One point and spaces.
+fn upload_of(bytes: usize) -> String {
+    format!("[{}{}]", point(1), " ".repeat(bytes))
+}
+
 #[test]
 fn bodies_that_are_too_large_together_are_429() {
     let data = tempfile::tempdir().unwrap();
-    let limits = ["--body-bytes-max", "100000", "--all-bodies-bytes-max", "100000"];
+    let limits = ["--body-bytes-max", "200000", "--all-bodies-bytes-max", "200000"];
     let server = Server::start(&quick_start(), data.path(), &limits);
-    let mut slow = TcpStream::connect(&server.address).unwrap();
-    let head = format!(
-        "POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 90000\r\n\r\n["
-    );
-    slow.write_all(head.as_bytes()).unwrap();
+    let slow = begin_upload(&server, 190_000, 180_000);
     std::thread::sleep(Duration::from_millis(300));
-    let response = server.post(UPLOAD, &format!("[{}]", point(1)));
+    let response = server.post(UPLOAD, &upload_of(150_000));
     assert_eq!(response.status, 429, "{response:?}");
     assert!(response.header("Retry-After").is_some());
+    assert_eq!(server.post(UPLOAD, &upload_of(1_000)).status, 200, "a small one needs no room");
     drop(slow);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(server.post(UPLOAD, &format!("[{}]", point(1))).status, 200);
+    assert_eq!(server.post(UPLOAD, &upload_of(150_000)).status, 200);
+}
+
+#[test]
+fn what_a_client_only_announces_takes_no_room_from_others() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = ["--body-bytes-max", "200000", "--all-bodies-bytes-max", "200000"];
+    let server = Server::start(&quick_start(), data.path(), &limits);
+    let _slow = begin_upload(&server, 190_000, 1);
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(server.post(UPLOAD, &upload_of(150_000)).status, 200);
+}
+
+#[test]
+fn an_answer_that_nobody_reads_counts_and_is_given_up() {
+    let data = tempfile::tempdir().unwrap();
+    let limits = ["--requests-max", "1", "--body-pause-s-max", "2"];
+    let server = Server::start(&quick_start(), data.path(), &limits);
+    // More than the system keeps for a connection.
+    let text = "p".repeat(4 << 20);
+    let large = |id| point(id).replace(r#""string": "p""#, &format!(r#""string": "{text}""#));
+    let uploaded = server.post(UPLOAD, &format!("[{}]", (0..8).map(large).collect::<Vec<_>>().join(",")));
+    let position = uploaded.header("X-Vektonn-Position").unwrap();
+    let search = r#"{"k": 8, "queryVectors": [{"coordinates": [1, 2]}]}"#;
+    let head = format!(
+        "POST {SEARCH} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Vektonn-Min-Position: {position}\r\n\
+         Content-Length: {}\r\n\r\n{search}",
+        search.len()
+    );
+    let mut slow = TcpStream::connect(&server.address).unwrap();
+    slow.write_all(head.as_bytes()).unwrap();
+    let mut start = [0; 12];
+    slow.read_exact(&mut start).unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200");
+    assert_eq!(server.post(SEARCH, search).status, 429);
+    let until = Instant::now() + Duration::from_secs(20);
+    while server.post(SEARCH, &search.replace('8', "1")).status == 429 {
+        assert!(Instant::now() < until, "its place is free again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn bodies_are_taken_as_other_servers_take_them() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &[]);
+    let search = r#"{"k": 1, "queryVectors": [{"coordinates": [1, 2]}]}"#;
+    let status = |header: (&str, &str), body: &str| {
+        server.request(&format!("POST {SEARCH}"), &[header], body.as_bytes()).status
+    };
+    for content_type in ["application/json", "text/json; charset=utf-8", "application/problem+json"] {
+        assert_eq!(status(("Content-Type", content_type), search), 200, "{content_type}");
+    }
+    assert_eq!(
+        status(("Content-Type", "application/json"), &format!("\u{feff}{search}")),
+        200,
+        "a byte order mark"
+    );
+    assert_eq!(status(("Content-Type", "text/plain"), search), 415);
+    let gzip = server.request(&format!("POST {SEARCH}"), &[("Content-Encoding", "gzip")], search.as_bytes());
+    assert_eq!(gzip.status, 415);
+    assert!(gzip.body.contains("gzip"), "{gzip:?}");
 }
 
 #[test]
@@ -147,12 +222,7 @@ fn a_client_that_stops_sending_does_not_hold_its_place_for_ever() {
     let data = tempfile::tempdir().unwrap();
     let server =
         Server::start(&quick_start(), data.path(), &["--body-pause-s-max", "1", "--header-timeout-s", "1"]);
-    let mut slow = TcpStream::connect(&server.address).unwrap();
-    slow.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let head = format!(
-        "POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n["
-    );
-    slow.write_all(head.as_bytes()).unwrap();
+    let mut slow = begin_upload(&server, 100, 1);
     let mut answer = [0; 1000];
     let read = slow.read(&mut answer).unwrap();
     assert!(String::from_utf8_lossy(&answer[..read]).starts_with("HTTP/1.1 408"));
@@ -162,6 +232,26 @@ fn a_client_that_stops_sending_does_not_hold_its_place_for_ever() {
     silent.write_all(b"POST ").unwrap();
     let mut rest = Vec::new();
     silent.read_to_end(&mut rest).unwrap();
+}
+
+#[cfg(unix)]
+fn terminate(server: &Server) {
+    let sent = std::process::Command::new("kill").arg(server.process_id().to_string()).status().unwrap();
+    assert!(sent.success());
+    std::thread::sleep(Duration::from_millis(200));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_the_process_at_once() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Server::start(&quick_start(), data.path(), &[]);
+    let _running = begin_upload(&server, 100, 10);
+    std::thread::sleep(Duration::from_millis(200));
+    terminate(&server);
+    assert!(server.is_running(), "it waits for the request");
+    terminate(&server);
+    assert!(server.wait().success());
 }
 
 #[cfg(unix)]
@@ -178,9 +268,7 @@ fn a_request_that_runs_when_the_server_is_told_to_stop_is_answered() {
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(&body.as_bytes()[..10]).unwrap();
     std::thread::sleep(Duration::from_millis(200));
-    let stopped = std::process::Command::new("kill").arg(server.process_id().to_string()).status().unwrap();
-    assert!(stopped.success());
-    std::thread::sleep(Duration::from_millis(200));
+    terminate(&server);
     stream.write_all(&body.as_bytes()[10..]).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();

@@ -10,7 +10,7 @@ use super::entries::{self, Latest};
 use super::{EmbeddedOptions, journal};
 use crate::local_tail::{EVENT_BYTES_MAX, EVENT_RECORDS_MAX, LocalLog};
 use crate::topic_table::{TopicState, TopicTable};
-use crate::{LogRecord, TailError};
+use crate::{AppendFailure, LogRecord, TailError};
 
 /// Bytes of a block of the log, which is read in long runs.
 const LOG_BLOCK_BYTES: u32 = 64 << 10;
@@ -37,6 +37,8 @@ pub(super) struct Storage {
 pub(super) struct EmbeddedLog {
     pub(super) storage: Storage,
     table: TopicTable,
+    /// So much of the disk stays free.
+    free_bytes_min: u64,
     // After the storage, so that the lock is released when its files are closed.
     directory: DataDirectory,
 }
@@ -112,7 +114,7 @@ impl EmbeddedLog {
         journal::repair(&directory.log())?;
         let storage = open(&directory.log())?;
         let table = TopicTable::new(storage.load_topics().map_err(storage_error)?);
-        Ok(Self { storage, table, directory })
+        Ok(Self { storage, table, free_bytes_min: options.free_bytes_min, directory })
     }
 
     pub(super) fn table(&self) -> &TopicTable {
@@ -126,6 +128,22 @@ impl EmbeddedLog {
 
     pub(super) fn disk_bytes(&self) -> u64 {
         self.storage.db.disk_space().unwrap_or_default()
+    }
+
+    /// Nothing is written unless there is room for it: the storage engine does not survive a full disk.
+    pub(super) fn check_room(&self) -> Result<(), AppendFailure> {
+        let free_bytes = match rustix::fs::statvfs(self.dir()) {
+            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
+            Err(error) => {
+                tracing::warn!(%error, "cannot ask for the free space of the data directory");
+                return Ok(());
+            }
+        };
+        if free_bytes >= self.free_bytes_min {
+            return Ok(());
+        }
+        let (dir, free_bytes_min) = (self.dir().to_owned(), self.free_bytes_min);
+        Err(AppendFailure::DiskFull { dir, free_bytes, free_bytes_min })
     }
 }
 

@@ -106,11 +106,6 @@ impl EmbeddedDataSource {
         let writer = spawn("log-writer", Box::new(move || writer.run()))?;
         Ok(Self { log, queue, threads: Mutex::new(vec![writer, committer]) })
     }
-
-    /// Bytes the data directory's log takes on disk, about.
-    pub fn disk_bytes(&self) -> u64 {
-        self.log.disk_bytes()
-    }
 }
 
 impl Drop for EmbeddedDataSource {
@@ -162,7 +157,11 @@ impl DataSource for EmbeddedDataSource {
     }
 
     fn write_failure(&self) -> Option<AppendFailure> {
-        self.queue.refusal()
+        self.queue.refusal().or_else(|| self.log.check_room().err())
+    }
+
+    fn disk_bytes(&self) -> Option<u64> {
+        Some(self.log.disk_bytes())
     }
 }
 

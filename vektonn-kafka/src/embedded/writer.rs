@@ -47,6 +47,7 @@ pub(super) struct Writer {
     /// The keys of the batch that is being committed: the storage may not know them yet.
     committing: Keys,
     next_sweep: Instant,
+    disk_is_full: bool,
 }
 
 impl Writer {
@@ -69,6 +70,7 @@ impl Writer {
             appends: vec![],
             committing: Keys::default(),
             next_sweep: Instant::now(),
+            disk_is_full: false,
         };
         this.forget_batch();
         this
@@ -152,7 +154,7 @@ impl Writer {
     /// Hands the batch to the committer once the one before is durable.
     fn commit(&mut self) -> Result<(), Fault> {
         self.settle()?;
-        self.check_disk()?;
+        self.check_room()?;
         self.appends.iter_mut().for_each(Progress::commit);
         let mut batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
@@ -182,21 +184,15 @@ impl Writer {
         std::mem::take(&mut self.changed).iter().map(|&number| self.topics[number as usize].clone()).collect()
     }
 
-    /// Nothing is written before there is room for it: the storage engine does not survive a full disk.
-    fn check_disk(&self) -> Result<(), Fault> {
-        let free_bytes = match rustix::fs::statvfs(self.log.dir()) {
-            Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
-            Err(error) => {
-                tracing::warn!(%error, "cannot ask for the free space of the data directory");
-                return Ok(());
-            }
-        };
-        let free_bytes_min = self.options.free_bytes_min;
-        if free_bytes >= free_bytes_min {
-            return Ok(());
+    /// Tells when the disk becomes too full to write, and when it is not any more.
+    fn check_room(&mut self) -> Result<(), Fault> {
+        let room = self.log.check_room();
+        match (&room, std::mem::replace(&mut self.disk_is_full, room.is_err())) {
+            (Err(full), false) => tracing::warn!(error = %full, "uploads are refused"),
+            (Ok(()), true) => tracing::info!("the disk has room again, uploads are taken"),
+            _ => {}
         }
-        let dir = self.log.dir().to_owned();
-        Err(Fault::nothing_written(AppendFailure::DiskFull { dir, free_bytes, free_bytes_min }))
+        room.map_err(Fault::nothing_written)
     }
 
     fn sweep_interval(&self) -> Duration {
@@ -232,7 +228,7 @@ impl Writer {
             }
         };
         let Some(last) = old.last() else { return false };
-        if self.check_disk().is_err() {
+        if self.check_room().is_err() {
             return false;
         }
         let topic = &mut self.topics[topic as usize];

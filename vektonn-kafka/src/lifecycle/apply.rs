@@ -14,6 +14,9 @@ use super::state::BadRecords;
 /// The metric of how long one batch of records takes to be applied, by index, version and shard.
 pub const APPLY_SECONDS: &str = "vektonn_apply_seconds";
 
+/// The metric of how many records were skipped, by index, version, shard and reason.
+pub const BAD_RECORDS: &str = "vektonn_shard_bad_records_total";
+
 /// A shard, what it has applied so far, and what of that was bad.
 pub(super) struct Applier {
     pub(super) shard: Arc<Shard>,
@@ -42,7 +45,20 @@ impl Applier {
         self.chunk_len.adapt(chunk.records, took);
         for bad in chunk.bad {
             let (topic, offset, reason, message) = (&bad.topic, bad.offset, bad.reason, &bad.message);
-            tracing::debug!(topic, offset, reason, message, "skipping a bad record");
+            if self.bad.counts.contains_key(reason) {
+                tracing::debug!(topic, offset, reason, message, "skipping a bad record");
+            } else {
+                tracing::warn!(
+                    topic,
+                    offset,
+                    reason,
+                    message,
+                    "skipping a bad record; others of this kind are only counted"
+                );
+            }
+            let [index, version, shard] = labels.clone();
+            metrics::counter!(BAD_RECORDS, &[index, version, shard, ("reason", reason.to_owned())])
+                .increment(1);
             self.bad.add(bad);
         }
         self.read_until(&chunk.topic, chunk.topic_id, chunk.next_offset);

@@ -83,6 +83,11 @@ impl ShardFollower {
         Arc::clone(&self.shared.shard.read())
     }
 
+    /// The shard that is built to replace the one that serves, if there is one.
+    pub fn building(&self) -> Option<Arc<Shard>> {
+        self.shared.building.lock().clone()
+    }
+
     /// Where the shard is in its life.
     pub fn state(&self) -> ShardState {
         self.shared.state.borrow().clone()
@@ -236,6 +241,7 @@ impl Following {
     /// only take room.
     fn start_over(&self, fresh: Arc<Shard>) -> Build {
         let build = Build::new(Arc::clone(&fresh), !self.shared.was_ready());
+        *self.shared.building.lock() = (!build.serves).then(|| Arc::clone(&fresh));
         if build.serves {
             let _changing = self.shared.change();
             *self.shared.shard.write() = fresh;
@@ -359,6 +365,7 @@ impl Following {
             let _changing = self.shared.change();
             *self.shared.shard.write() = Arc::clone(&build.applier.shard);
             self.shared.bad.lock().clone_from(&build.applier.bad);
+            *self.shared.building.lock() = None;
             build.serves = true;
             self.publish(build);
         }

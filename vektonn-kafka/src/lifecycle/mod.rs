@@ -19,6 +19,6 @@ mod follow;
 mod read_ahead;
 mod state;
 
-pub use self::apply::APPLY_SECONDS;
+pub use self::apply::{APPLY_SECONDS, BAD_RECORDS};
 pub use self::follow::{ShardFollower, WaitError};
 pub use self::state::{BadRecord, BadRecords, Lag, ShardState};

@@ -105,6 +105,8 @@ impl BadRecords {
 pub(super) struct Shared {
     /// The shard that serves.
     pub(super) shard: RwLock<Arc<Shard>>,
+    /// The one that is to replace it, if one is being built.
+    pub(super) building: Mutex<Option<Arc<Shard>>>,
     pub(super) state: watch::Sender<ShardState>,
     /// What the serving shard has applied. Changes after the shard does.
     pub(super) position: watch::Sender<Position>,
@@ -129,6 +131,7 @@ impl Shared {
     pub(super) fn new(shard: Arc<Shard>) -> Self {
         Self {
             shard: RwLock::new(shard),
+            building: Mutex::default(),
             state: watch::Sender::new(ShardState::Starting),
             position: watch::Sender::new(Position::new()),
             lag: Mutex::default(),

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use tempfile::TempDir;
+use vektonn_kafka::EmbeddedOptions;
 
 use crate::app::Role;
 use crate::demo::{self, Demo};
 use crate::limits::Limits;
 use crate::server::{self, ServeOptions, SourceOptions};
-use crate::shutdown;
+use crate::shutdown::Signals;
 
 const EXAMPLE: &str = r#"Examples:
   vektonn demo                                  some searches, then questions; Ctrl-C ends it
@@ -19,7 +20,7 @@ const EXAMPLE: &str = r#"Examples:
   vektonn serve --config ~/vektonn-demo/config --data ~/vektonn-demo/data
                                                 serves the same
 
-The data: 1,797 handwritten digits (UCI, CC BY 4.0) and 28,604 definitions of WordNet 3.0 (Copyright 2006 by Princeton
+The data: 1,797 handwritten digits (UCI, CC BY 4.0) and 28,503 definitions of WordNet 3.0 (Copyright 2006 by Princeton
 University); the licences are written to the directory."#;
 
 /// Start a server on bundled real data and show some searches
@@ -43,13 +44,13 @@ pub(crate) struct DemoArgs {
 /// Starts the server, shows the demo, and stops the server when the user has seen enough.
 pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     // Before anything else, so that a temporary directory is removed even if the user leaves at once.
-    let leaving = tokio::spawn(shutdown::requested());
+    let mut signals = Signals::catch().context("cannot catch signals")?;
     let directory = Directory::open(args.data)?;
     demo::write_files(directory.path())?;
     let server = server::start(ServeOptions {
         config: directory.path().join("config"),
         role: Role::Whole,
-        source: SourceOptions::Directory(directory.path().join("data")),
+        source: SourceOptions::Directory(directory.path().join("data"), EmbeddedOptions::default()),
         address: ("127.0.0.1".to_owned(), args.port),
         limits: Limits::default(),
     })
@@ -57,7 +58,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
     let url = format!("http://{}", server.local_addr);
     let shown = tokio::select! {
         shown = show(&url, args.ask.as_deref(), args.exit) => shown,
-        _ = leaving => Ok(()),
+        () = signals.next() => Ok(()),
     };
     server.shutdown().await;
     shown

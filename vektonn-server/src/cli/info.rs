@@ -11,7 +11,7 @@ use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
 use crate::client::{Client, DEFAULT_URL};
-use crate::dto::{DataSourceItem, IndexItem, ShardItem};
+use crate::dto::{DataSourceItem, IndexItem, ShardDetails, ShardItem};
 
 const EXAMPLE: &str = "Examples:
   vektonn info
@@ -101,31 +101,36 @@ fn index_table(indices: &[&IndexItem]) -> Table {
 }
 
 fn index_row(index: &IndexItem, shard: &ShardItem) -> Vec<Cell> {
-    let name = format!("{} {}", index.name, index.version);
+    let (name, details) = (format!("{} {}", index.name, index.version), shard.details.as_ref());
     let splits = match index.split_attributes.as_slice() {
         [] => String::new(),
-        keys => format!("{} ({})", keys.join(", "), HumanCount(shard.splits_count)),
+        keys => format!("{} ({})", keys.join(", "), known(details.map(|it| HumanCount(it.splits_count)))),
     };
     let search = if index.searches_exactly { "exact" } else { "approximate" };
     let texts = [&name, &index.index_algorithm, search, &splits, &shard.id, &shard.state];
     let numbers = [
-        number(HumanCount(shard.data_points_count)),
-        number(HumanBytes(shard.bytes)),
-        number(lag(shard)),
-        number(HumanCount(shard.bad_records)),
+        number(shard.data_points_count.map(HumanCount)),
+        number(details.map(|it| HumanBytes(it.bytes))),
+        number(details.map(lag)),
+        number(details.map(|it| HumanCount(it.bad_records))),
     ];
     texts.into_iter().map(Cell::new).chain(numbers).collect()
 }
 
-fn lag(shard: &ShardItem) -> String {
+fn lag(shard: &ShardDetails) -> String {
     match shard.lag_records {
         0 => "0".to_owned(),
         records => format!("{} ({:.1} s)", HumanCount(records), shard.lag_seconds),
     }
 }
 
-fn number(value: impl Display) -> Cell {
-    Cell::new(value).set_alignment(CellAlignment::Right)
+/// Of a shard in another process not all is known here.
+fn known(value: Option<impl Display>) -> String {
+    value.map_or("?".to_owned(), |value| value.to_string())
+}
+
+fn number(value: Option<impl Display>) -> Cell {
+    Cell::new(known(value)).set_alignment(CellAlignment::Right)
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
 use super::kafka::KafkaArgs;
+use vektonn_kafka::EmbeddedOptions;
+
 use crate::app::Role;
 use crate::limits::Limits;
 use crate::server::{self, ServeOptions, SourceOptions};
-use crate::shutdown;
+use crate::shutdown::Signals;
 
 const EXAMPLE: &str = "Examples:
   vektonn serve --config examples/quick-start --data /var/lib/vektonn
@@ -26,6 +28,9 @@ pub(crate) struct ServeArgs {
     /// Kafka only those
     #[arg(long, value_name = "DIR", env = "VEKTONN_DATA_DIRECTORY")]
     data: Option<PathBuf>,
+    /// Bytes that stay free on the disk of the embedded data source: it refuses uploads when there are fewer
+    #[arg(long, value_name = "BYTES", default_value_t = EmbeddedOptions::default().free_bytes_min)]
+    free_disk_bytes_min: u64,
     #[command(flatten)]
     listening: Listening,
     /// Port to listen on; 0 takes a free one
@@ -47,16 +52,19 @@ pub(crate) struct Listening {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
-    let ServeArgs { config, data, listening, port, kafka, limits } = args;
+    let ServeArgs { config, data, free_disk_bytes_min, listening, port, kafka, limits } = args;
     let source = match (kafka.open()?, data) {
         (Some(source), vectors) => SourceOptions::Open { source, vectors },
-        (None, Some(data)) => SourceOptions::Directory(data),
+        (None, Some(data)) => {
+            let free_bytes_min = free_disk_bytes_min;
+            SourceOptions::Directory(data, EmbeddedOptions { free_bytes_min, ..EmbeddedOptions::default() })
+        }
         (None, None) => return Err(anyhow!("set --data, or --kafka-bootstrap-servers for data in Kafka")),
     };
     serve(config, Role::Whole, source, listening, port, limits).await
 }
 
-/// Serves in a role until Ctrl-C or SIGTERM.
+/// Serves in a role until Ctrl-C or SIGTERM; a second one ends it at once.
 pub(super) async fn serve(
     config: PathBuf,
     role: Role,
@@ -68,9 +76,22 @@ pub(super) async fn serve(
     // As the published processes, which are there to be reached from other hosts.
     let host =
         host.unwrap_or_else(|| if let Role::Whole = role { "127.0.0.1" } else { "0.0.0.0" }.to_owned());
-    let server = server::start(ServeOptions { config, role, source, address: (host, port), limits }).await?;
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    let options = ServeOptions { config, role, source, address: (host, port), limits };
+    let server = tokio::select! {
+        started = server::start(options) => started?,
+        () = signals.next() => leave("stopping before the start has ended"),
+    };
     tracing::info!("listening on http://{}", server.local_addr);
-    shutdown::requested().await;
-    server.shutdown().await;
-    Ok(())
+    signals.next().await;
+    tokio::select! {
+        () = server.shutdown() => Ok(()),
+        () = signals.next() => leave("stopping at once"),
+    }
+}
+
+/// Ends the process as it is; the log keeps what it has acknowledged.
+fn leave(why: &str) -> ! {
+    tracing::warn!("{why}");
+    std::process::exit(0)
 }

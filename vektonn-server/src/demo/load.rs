@@ -69,7 +69,7 @@ impl Demo {
         let on_server = self.client.indices().await?;
         let holds = |index: &&str| {
             on_server.iter().find(|it| it.name == **index && it.version == VERSION).is_some_and(|it| {
-                it.shards.iter().map(|shard| shard.data_points_count).sum::<u64>() == points as u64
+                it.shards.iter().filter_map(|shard| shard.data_points_count).sum::<u64>() == points as u64
             })
         };
         Ok(indices.iter().all(holds))

@@ -16,7 +16,7 @@ pub use read::parse_search;
 pub(crate) use read::parse_search_results;
 pub(crate) use schema::{
     Attribute, AttributeValue, DataSourceItem, ErrorBody, FoundDataPoint, IndexItem, InputDataPoint,
-    SearchQuery, SearchResult, ShardDigest, ShardInfo, ShardItem, Vector,
+    SearchQuery, SearchResult, ShardDetails, ShardDigest, ShardInfo, ShardItem, Vector,
 };
 pub use upload::{UploadError, parse_upload};
 pub(crate) use write::search_results;

@@ -182,7 +182,20 @@ pub(crate) struct ShardItem {
     pub(crate) id: String,
     /// `starting`, `catching up`, `ready`, `stopping`, `failed: ...`; of a shard in another process `answers`.
     pub(crate) state: String,
-    pub(crate) data_points_count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) data_points_count: Option<u64>,
+    /// What is known of a shard in this process.
+    #[serde(flatten)]
+    pub(crate) details: Option<ShardDetails>,
+    /// The other processes that hold the shard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) endpoints: Vec<String>,
+}
+
+/// What a process knows of its shard.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ShardDetails {
     pub(crate) splits_count: u64,
     pub(crate) bytes: u64,
     /// Records of the log that are not applied yet, at most.
@@ -194,9 +207,6 @@ pub(crate) struct ShardItem {
     pub(crate) bad_records: u64,
     /// What computes the distances.
     pub(crate) instruction_set: String,
-    /// The other processes that hold the shard; then only its state and its number of points are known here.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) endpoints: Vec<String>,
 }
 
 /// A digest of what a shard holds, and of when.

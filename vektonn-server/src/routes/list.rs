@@ -10,7 +10,7 @@ use vektonn_core::DataSourceMeta;
 use vektonn_kafka::lifecycle::ShardFollower;
 
 use crate::app::App;
-use crate::dto::{DataSourceItem, IndexItem, ShardInfo, ShardItem};
+use crate::dto::{DataSourceItem, IndexItem, ShardDetails, ShardInfo, ShardItem};
 use crate::error::{ApiError, json_response};
 use crate::remote::RemoteShard;
 use crate::served::{ServedIndex, ServedShard};
@@ -80,7 +80,7 @@ async fn remote_item(id: &str, shard: &RemoteShard, deadline: Instant) -> ShardI
     match info.map(|body| serde_json::from_slice::<ShardInfo>(&body)) {
         Ok(Ok(info)) => {
             item.state = "answers".to_owned();
-            item.data_points_count = info.data_points_count as u64;
+            item.data_points_count = Some(info.data_points_count as u64);
         }
         Ok(Err(_)) => item.state = "failed: its answer cannot be read".to_owned(),
         Err(error) => item.state = format!("failed: {error}"),
@@ -108,13 +108,15 @@ fn shard_item(follower: &ShardFollower) -> ShardItem {
     ShardItem {
         id: follower.shard_id().to_owned(),
         state: follower.state().to_string(),
-        data_points_count: stats.points as u64,
-        splits_count: stats.splits.len() as u64,
-        bytes: stats.bytes as u64,
-        lag_records: lag.values().map(|lag| lag.records).sum(),
-        lag_seconds: lag.values().map(|lag| lag.time().as_secs_f64()).fold(0.0, f64::max),
-        bad_records: follower.bad_records().total(),
-        instruction_set: stats.instruction_set.to_string(),
+        data_points_count: Some(stats.points as u64),
+        details: Some(ShardDetails {
+            splits_count: stats.splits.len() as u64,
+            bytes: stats.bytes as u64,
+            lag_records: lag.values().map(|lag| lag.records).sum(),
+            lag_seconds: lag.values().map(|lag| lag.time().as_secs_f64()).fold(0.0, f64::max),
+            bad_records: follower.bad_records().total(),
+            instruction_set: stats.instruction_set.to_string(),
+        }),
         endpoints: Vec::new(),
     }
 }

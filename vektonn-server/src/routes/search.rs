@@ -32,9 +32,14 @@ pub(crate) type PathOf<T> = Result<Path<T>, PathRejection>;
             description = "`allow` leaves out shards that do not serve; X-Vektonn-Coverage says how many there are")),
     request_body = dto::SearchQuery,
     responses(
-        (status = 200, description = "One result for each query vector, in their order", body = [SearchResult]),
+        (status = 200, description = "One result for each query vector, in their order", body = [SearchResult],
+            headers(("X-Vektonn-Coverage" = String, description = "How many of the shards gave it, with `partial`"))),
         (status = 400, description = "The query is not valid", body = ErrorBody),
         (status = 404, description = "There is no such index", body = ErrorBody),
+        (status = 408, description = "The body paused for too long", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not JSON, or is encoded", body = ErrorBody),
+        (status = 429, description = "Too much is running already", body = ErrorBody),
         (status = 503, description = "A shard does not serve", body = ErrorBody),
         (status = 504, description = "The time budget was too small", body = ErrorBody)),
 )]

@@ -55,11 +55,20 @@ fn not_found(message: impl Into<String>) -> ApiError {
 /// Searches one shard
 #[utoipa::path(
     post, path = "/api/v1/indices/{indexName}/{indexVersion}/shards/{shardId}/search", tag = "Shards",
-    params(("indexName" = String, Path), ("indexVersion" = String, Path), ("shardId" = String, Path)),
+    params(("indexName" = String, Path), ("indexVersion" = String, Path), ("shardId" = String, Path),
+        ("Request-Timeout" = Option<f64>, Header, description = "Time budget in seconds; 60 by default"),
+        ("X-Vektonn-Min-Position" = Option<String>, Header,
+            description = "The X-Vektonn-Position of an upload that the answer must include")),
     request_body = dto::SearchQuery,
     responses((status = 200, description = "One result for each query vector", body = [SearchResult]),
         (status = 400, description = "The query is not valid", body = ErrorBody),
-        (status = 404, description = "There is no such shard", body = ErrorBody)),
+        (status = 404, description = "There is no such shard", body = ErrorBody),
+        (status = 408, description = "The body paused for too long", body = ErrorBody),
+        (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not JSON, or is encoded", body = ErrorBody),
+        (status = 429, description = "Too much is running already", body = ErrorBody),
+        (status = 503, description = "The shard does not serve", body = ErrorBody),
+        (status = 504, description = "The time budget was too small", body = ErrorBody)),
 )]
 pub(crate) async fn search(
     State(app): State<Arc<App>>,

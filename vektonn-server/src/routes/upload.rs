@@ -31,8 +31,12 @@ const POSITION_BYTES_MAX: usize = 4 << 10;
             headers(("X-Vektonn-Position" = String, description = "Where the log ends now; left out if it is longer than 4 KiB"))),
         (status = 400, description = "An item is not valid; nothing was stored", body = ErrorBody),
         (status = 404, description = "There is no such data source", body = ErrorBody),
+        (status = 408, description = "The body paused for too long", body = ErrorBody),
         (status = 413, description = "The body is too large", body = ErrorBody),
+        (status = 415, description = "The body is not JSON, or is encoded", body = ErrorBody),
+        (status = 429, description = "Too much is running already", body = ErrorBody),
         (status = 503, description = "The log takes no data at present", body = ErrorBody),
+        (status = 507, description = "The disk of the log is full; nothing was stored", body = ErrorBody),
         (status = 504, description = "It is unknown whether the items were stored", body = ErrorBody)),
 )]
 pub(crate) async fn upload(
