@@ -66,6 +66,17 @@ pub(crate) fn tls() -> Result<()> {
     run(cargo().args(["check", "--package", "vektonn-server", "--features", "tls"]))
 }
 
+/// The fuzz targets, which `cargo fuzz` would build with nightly and sanitizers, pass the compiler.
+pub(crate) fn fuzz_targets() -> Result<()> {
+    run(cargo()
+        .args(["check", "--bins", "--manifest-path"])
+        .arg(root().join("fuzz/Cargo.toml"))
+        .env("RUSTFLAGS", "--cfg fuzzing")
+        // Nothing is linked: there is no need to compile libFuzzer, which is C++.
+        .env("CUSTOM_LIBFUZZER_PATH", target_dir().join("libfuzzer.a"))
+        .env("CARGO_TARGET_DIR", target_dir().join("fuzz-check")))
+}
+
 /// What the loom tests are compiled with: one optimised model checker, everything else as fast to compile as can be.
 const LOOM_PROFILE: [&str; 3] = [
     r#"profile.dev.package."*".opt-level=0"#,

@@ -46,6 +46,8 @@ enum Step {
     Loom,
     /// The index's tests for AArch64, emulated; only where asked for.
     Aarch64,
+    /// The fuzz targets compile; only where asked for.
+    Fuzz,
     /// AddressSanitizer on the tests of the modules with unsafe code; only where asked for.
     AddressSanitizer,
     /// ThreadSanitizer on the tests of threads; only where asked for.
@@ -93,6 +95,7 @@ impl Step {
             Self::Tls => checks::tls(),
             Self::Loom => checks::loom(),
             Self::Aarch64 => checks::aarch64(),
+            Self::Fuzz => checks::fuzz_targets(),
             Self::AddressSanitizer => checks::address_sanitizer(),
             Self::ThreadSanitizer => checks::thread_sanitizer(),
             Self::Python => python::run(&binary::build(profile)?),
@@ -106,9 +109,9 @@ impl Step {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Takes minutes and a compiler of its own: left out unless it is named.
+    /// Takes minutes, most of them with a compiler of its own: left out unless it is named.
     fn is_long(self) -> bool {
-        matches!(self, Self::Aarch64 | Self::AddressSanitizer | Self::ThreadSanitizer)
+        matches!(self, Self::Aarch64 | Self::Fuzz | Self::AddressSanitizer | Self::ThreadSanitizer)
     }
 
     fn help(self) -> String {
