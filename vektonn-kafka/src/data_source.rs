@@ -48,11 +48,6 @@ pub trait DataSource: Send + Sync {
     fn write_failure(&self) -> Option<AppendFailure> {
         None
     }
-
-    /// Bytes that the log takes on this machine's disk, about; `None` if it is elsewhere.
-    fn disk_bytes(&self) -> Option<u64> {
-        None
-    }
 }
 
 /// Reads what was appended to some topics, and then what is being appended.

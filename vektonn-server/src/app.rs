@@ -39,7 +39,7 @@ pub(crate) struct App {
     pub(crate) limits: Limits,
     pub(crate) metrics: PrometheusHandle,
     /// One permit for each request that may run.
-    pub(crate) requests: Arc<Semaphore>,
+    pub(crate) requests: Semaphore,
     log_is_reached: AtomicBool,
 }
 
@@ -48,15 +48,16 @@ impl App {
         served: Arc<ArcSwap<Served>>,
         source: Arc<dyn DataSource>,
         limits: Limits,
+        metrics: PrometheusHandle,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             served,
             source,
             search_pool: SearchPool::new(limits.searches_max)?,
             bodies: Bodies::new(&limits),
-            requests: Arc::new(Semaphore::new(limits.requests_max)),
+            requests: Semaphore::new(limits.requests_max),
             limits,
-            metrics: telemetry::metrics_handle()?,
+            metrics,
             log_is_reached: AtomicBool::new(false),
         })
     }
@@ -150,10 +151,10 @@ fn shard_routes(base: &str) -> Router<Arc<App>> {
         .route(&format!("{base}/digest"), get(shards::digest))
 }
 
-/// Lets a request in, unless too many are running. It runs until its answer has been read.
+/// Lets a request in, unless too many are running.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match Arc::clone(&app.requests).try_acquire_owned() {
-        Ok(permit) => app.bodies.answer(next.run(request).await, permit).await,
+    match app.requests.try_acquire() {
+        Ok(_permit) => next.run(request).await,
         Err(_) => {
             let running = app.limits.requests_max;
             let message = format!("{running} requests are running already, try again later");

@@ -1,11 +1,11 @@
 //! The bodies of requests and answers: each within its limit, all of them together within theirs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::body::{self, Body};
+use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,9 +26,11 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(crate) struct Bodies {
     bytes_max: usize,
     pause_max: Duration,
-    room_bytes_max: usize,
     /// One permit for each piece of memory that bodies may take together.
     room: Arc<Semaphore>,
+    /// Bytes of the answers that clients have not taken yet, and how many there may be for another one.
+    answers: Arc<AtomicUsize>,
+    answers_bytes_max: usize,
 }
 
 /// A body that has arrived. Its memory counts until it is dropped.
@@ -37,11 +39,10 @@ pub(crate) struct ReceivedBody {
     room: Option<OwnedSemaphorePermit>,
 }
 
-/// An answer on its way. It counts until the client has read it.
+/// An answer on its way.
 struct Answer {
-    bytes: Bytes,
-    _permit: OwnedSemaphorePermit,
-    _room: Option<OwnedSemaphorePermit>,
+    bytes: Vec<u8>,
+    answers: Arc<AtomicUsize>,
 }
 
 impl Bodies {
@@ -50,8 +51,9 @@ impl Bodies {
         Self {
             bytes_max: limits.body_bytes_max,
             pause_max: Duration::from_secs(limits.body_pause_s_max),
-            room_bytes_max,
             room: Arc::new(Semaphore::new(room_bytes_max.div_ceil(PIECE_BYTES))),
+            answers: Arc::default(),
+            answers_bytes_max: limits.all_bodies_bytes_max,
         }
     }
 
@@ -87,21 +89,22 @@ impl Bodies {
         }
     }
 
-    /// An answer that counts, as a request that is still running and with its memory, until the client has read it.
-    pub(crate) async fn answer(&self, response: Response, permit: OwnedSemaphorePermit) -> Response {
-        let (head, body) = response.into_parts();
-        // All answers are in memory as a whole: this copies nothing.
-        let Ok(bytes) = body::to_bytes(body, usize::MAX).await else { return head.status.into_response() };
-        let mut room = None;
-        // One that is larger than all may be may take everything.
-        let wanted = bytes.len().min(self.room_bytes_max);
-        match self.make_room(&mut room, wanted) {
-            Ok(()) => {
-                let answer = Answer { bytes, _permit: permit, _room: room };
-                Response::from_parts(head, Body::from(Bytes::from_owner(answer)))
-            }
-            Err(error) => error.into_response(),
+    /// An answer whose memory counts until the client has it.
+    pub(crate) fn answer(&self, bytes: Vec<u8>) -> Body {
+        self.answers.fetch_add(bytes.len(), Ordering::Relaxed);
+        Body::from(Bytes::from_owner(Answer { bytes, answers: Arc::clone(&self.answers) }))
+    }
+
+    /// Whether there may be one more answer.
+    ///
+    /// # Errors
+    /// 429 if clients have not taken those that there are.
+    pub(crate) fn check_answers(&self) -> Result<(), ApiError> {
+        if self.answers.load(Ordering::Relaxed) < self.answers_bytes_max {
+            return Ok(());
         }
+        let message = "The answers that clients have not read yet are too large together, try again later";
+        Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, message))
     }
 
     fn check_size(&self, bytes: usize) -> Result<(), ApiError> {
@@ -140,6 +143,12 @@ impl Bodies {
 impl AsRef<[u8]> for Answer {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.answers.fetch_sub(self.bytes.len(), Ordering::Relaxed);
     }
 }
 

@@ -280,6 +280,7 @@ fn answer_all(listener: TcpListener, body: String) -> mpsc::Receiver<String> {
             let (mut text, mut buffer) = (String::new(), [0; 4096]);
             while !(text.ends_with('}') || text.starts_with("GET ") && text.ends_with("\r\n\r\n")) {
                 let read = stream.read(&mut buffer).unwrap();
+                assert!(read > 0, "the request breaks off: {text}");
                 text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
             }
             let head = format!(
@@ -298,14 +299,23 @@ fn answer_all(listener: TcpListener, body: String) -> mpsc::Receiver<String> {
 #[tokio::test]
 async fn a_shard_is_checked_without_searches() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let endpoint = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for (stream, status) in listener.incoming().zip([503, 200]) {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let head = format!("HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{{}}");
+            stream.write_all(head.as_bytes()).unwrap();
+        }
+    });
     let client = RemoteClient::new().unwrap();
-    let shard = RemoteShard::new(client, IndexId::new("Places.L2", "1.0"), "Left", &[address.to_string()]);
+    let shard = RemoteShard::new(client, IndexId::new("Places.L2", "1.0"), "Left", &[endpoint]);
     assert!(shard.is_healthy(), "as long as nobody knows better");
     shard.check().await;
     assert!(!shard.is_healthy());
-    let _requests = answer_all(TcpListener::bind(address).unwrap(), "{}".to_owned());
+    shard.check().await;
+    assert!(shard.is_healthy());
+    // It has just answered: it is not asked again.
     shard.check().await;
     assert!(shard.is_healthy());
 }

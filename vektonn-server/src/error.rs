@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -111,6 +112,6 @@ pub(crate) fn json_response(body: &impl Serialize) -> Response {
 }
 
 /// A 200 with a body that is JSON already.
-pub(crate) fn json_bytes(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, JSON)], body).into_response()
+pub(crate) fn json_bytes(body: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, JSON)], body.into()).into_response()
 }

@@ -15,7 +15,7 @@ use vektonn_index::shard::{Shard, ShardError};
 use vektonn_kafka::DataSource;
 use vektonn_kafka::lifecycle::ShardFollower;
 
-use crate::catalog::{Catalog, CatalogFiles, Memory};
+use crate::catalog::{Catalog, CatalogError, CatalogFiles, Memory};
 use crate::remote::{RemoteClient, RemoteShard};
 use crate::served::{Served, ServedIndex, ServedShard};
 
@@ -80,7 +80,7 @@ impl Keeper {
             served: Arc::clone(&served),
             retired,
         };
-        keeping.follow(catalog, Vec::new())?;
+        keeping.follow(catalog, &[])?;
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("configuration".to_owned())
@@ -132,14 +132,9 @@ impl Holding {
 impl Keeping {
     fn run(mut self, stopped: &mpsc::Receiver<()>) {
         while stopped.recv_timeout(REFRESH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
-            let (mut catalog, problems) = self.files.reload(&self.catalog, &mut self.memory);
-            let mut problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            if let Err(missing) = self.holding.check(&catalog) {
-                problems.push(missing.to_string());
-                catalog = self.catalog.clone();
-            }
+            let (catalog, problems) = self.files.reload(&self.catalog, &mut self.memory);
             // What went wrong has been logged; what was there before still counts.
-            let _ = self.follow(catalog, problems);
+            let _ = self.follow(catalog, &problems);
             // A search that has begun on a retired index ends on it.
             self.retired.retain(|index| {
                 Arc::strong_count(index) > 1 || {
@@ -159,8 +154,11 @@ impl Keeping {
     ///
     /// # Errors
     /// Why the first of the shards that cannot be built cannot.
-    fn follow(&mut self, catalog: Catalog, problems: Vec<String>) -> Result<(), ShardError> {
+    fn follow(&mut self, catalog: Catalog, problems: &[CatalogError]) -> Result<(), ShardError> {
         let before = self.served.load_full();
+        let missing = self.holding.check(&catalog).err();
+        let problems = problems.iter().map(ToString::to_string);
+        let problems: Vec<_> = problems.chain(missing.iter().map(ToString::to_string)).collect();
         for problem in problems.iter().filter(|problem| !before.problems.contains(problem)) {
             tracing::error!("{problem}; what was there before still counts");
         }
@@ -176,6 +174,13 @@ impl Keeping {
                 next.indices.extend(before.indices.get(id).map(|old| (id.clone(), Arc::clone(old))));
                 outcome = outcome.and(Err(error));
             }
+        }
+        if missing.is_some() {
+            // What a process is there for goes on as it was.
+            before
+                .indices
+                .iter()
+                .for_each(|(id, old)| _ = next.indices.entry(id.clone()).or_insert(Arc::clone(old)));
         }
         self.catalog = catalog;
         let next = Arc::new(next);

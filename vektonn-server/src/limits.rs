@@ -9,7 +9,7 @@ pub(crate) struct Limits {
     /// Bytes of a request's body
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
     pub(crate) body_bytes_max: usize,
-    /// Bytes of the bodies of all running requests, and of the answers that clients are reading, together
+    /// Bytes of the bodies of all running requests together, and as many of answers that clients have not read yet
     #[arg(long, value_name = "BYTES", default_value_t = 2 << 30)]
     pub(crate) all_bodies_bytes_max: usize,
     /// Query vectors of one search

@@ -19,6 +19,9 @@ const REST: Duration = Duration::from_secs(5);
 pub(crate) const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// An endpoint gets this long for it.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The routes of a shard.
+const SEARCH: &str = "search";
+const INFO: &str = "info";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Shards close connections that are idle for 130 s; one that is about to be closed must not be used again.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -48,8 +51,15 @@ pub(crate) struct RemoteShard {
 struct Endpoint {
     /// `host:port`
     address: String,
-    /// `None` unless it failed when it was last asked.
-    rests_until: Mutex<Option<Instant>>,
+    health: Mutex<Health>,
+}
+
+/// How an endpoint was when it was last asked for a search.
+#[derive(Clone, Copy)]
+enum Health {
+    Unknown,
+    AnsweredAt(Instant),
+    FailedAt(Instant),
 }
 
 /// Why an endpoint did not answer with 200.
@@ -79,7 +89,7 @@ impl RemoteClient {
 impl RemoteShard {
     pub(crate) fn new(client: RemoteClient, index: IndexId, shard_id: &str, endpoints: &[String]) -> Self {
         let endpoint =
-            |address: &String| Endpoint { address: address.clone(), rests_until: Mutex::new(None) };
+            |address: &String| Endpoint { address: address.clone(), health: Mutex::new(Health::Unknown) };
         Self {
             client,
             index,
@@ -99,17 +109,21 @@ impl RemoteShard {
         self.endpoints.iter().map(|endpoint| &endpoint.address)
     }
 
-    /// Whether some endpoint answered when it was last asked, or has not been asked yet.
+    /// Whether some endpoint answered when it was last asked for a search, or has not been asked yet.
     pub(crate) fn is_healthy(&self) -> bool {
-        self.endpoints.iter().any(|endpoint| endpoint.rests_until.lock().is_none())
+        self.endpoints.iter().any(|endpoint| !matches!(*endpoint.health.lock(), Health::FailedAt(_)))
     }
 
-    /// Finds out which endpoints answer searches.
+    /// Finds out which endpoints answer searches, of those that have not done so lately.
     pub(crate) async fn check(&self) {
-        let checks = self.endpoints.iter().map(async |endpoint| {
+        let has_answered = |endpoint: &&Endpoint| matches!(*endpoint.health.lock(), Health::AnsweredAt(at) if at.elapsed() < CHECK_INTERVAL);
+        let checks = self.endpoints.iter().filter(|endpoint| !has_answered(endpoint)).map(async |endpoint| {
             let request = self.client.http.get(format!("http://{}/api/v1/probe", endpoint.address));
-            // It is noted if it fails.
-            let _ = self.ask_endpoint(endpoint, request, CHECK_TIMEOUT).await;
+            match answer(request, CHECK_TIMEOUT).await {
+                // It had all the time that a search for nothing may take.
+                Err(Failure::Slow(why)) => self.note(endpoint, &Err(Failure::Sick(why))),
+                answer => self.note(endpoint, &answer),
+            }
         });
         join_all(checks).await;
     }
@@ -132,7 +146,7 @@ impl RemoteShard {
                 false => request.header(request::MIN_POSITION, min_position.to_string()),
             }
         };
-        self.ask("search", request, deadline).await
+        self.ask(SEARCH, request, deadline).await
     }
 
     /// The JSON of what the shard holds.
@@ -140,7 +154,7 @@ impl RemoteShard {
     /// # Errors
     /// As [`search`](Self::search).
     pub(crate) async fn info(&self, deadline: Instant) -> Result<Bytes, ApiError> {
-        self.ask("info", |url| self.client.http.get(url), deadline).await
+        self.ask(INFO, |url| self.client.http.get(url), deadline).await
     }
 
     async fn ask(
@@ -159,7 +173,12 @@ impl RemoteShard {
                 break;
             }
             let request = request(format!("http://{}/api/v1/{route}", endpoint.address));
-            match self.ask_endpoint(endpoint, request, left).await {
+            let answer = answer(request, left).await;
+            // A shard that serves no searches yet tells what it holds.
+            if route == SEARCH || answer.is_err() {
+                self.note(endpoint, &answer);
+            }
+            match answer {
                 Ok(body) => return Ok(body),
                 Err(Failure::Refused(messages)) => return Err(ApiError::invalid(messages)),
                 Err(Failure::Slow(why)) => {
@@ -184,32 +203,27 @@ impl RemoteShard {
         })
     }
 
-    /// Asks one endpoint, and notes whether it works as it should.
-    async fn ask_endpoint(
-        &self,
-        endpoint: &Endpoint,
-        request: reqwest::RequestBuilder,
-        patience: Duration,
-    ) -> Result<Bytes, Failure> {
-        let for_shard = patience - ANSWER_MARGIN.max(patience / 20).min(patience / 2);
-        let for_shard = format!("{:.3}", for_shard.as_secs_f64().max(0.001));
-        let answer = answer(request.header(request::REQUEST_TIMEOUT, for_shard), patience).await;
-        let (shard, address) = (&self.shard_id, &endpoint.address);
-        match &answer {
+    /// Notes whether an endpoint works as it should, and tells when that changes.
+    fn note(&self, endpoint: &Endpoint, answer: &Result<Bytes, Failure>) {
+        let (shard, address, now) = (&self.shard_id, &endpoint.address, Instant::now());
+        let mut health = endpoint.health.lock();
+        let has_failed = matches!(*health, Health::FailedAt(_));
+        match answer {
             Ok(_) | Err(Failure::Refused(_)) => {
-                if endpoint.rests_until.lock().take().is_some() {
+                *health = Health::AnsweredAt(now);
+                if has_failed {
                     tracing::info!(index = %self.index, shard, endpoint = address, "an endpoint answers again");
                 }
             }
             Err(Failure::Sick(why)) => {
-                if endpoint.rests_until.lock().replace(Instant::now() + REST).is_none() {
+                *health = Health::FailedAt(now);
+                if !has_failed {
                     tracing::warn!(index = %self.index, shard, endpoint = address, why, "an endpoint failed");
                 }
             }
             // It may be well.
             Err(Failure::Slow(_) | Failure::Busy(_)) => {}
         }
-        answer
     }
 
     /// The endpoints to ask, one after another: those that rest come last.
@@ -226,16 +240,20 @@ impl RemoteShard {
 
 impl Endpoint {
     fn rests(&self, now: Instant) -> bool {
-        self.rests_until.lock().is_some_and(|until| now < until)
+        matches!(*self.health.lock(), Health::FailedAt(at) if now < at + REST)
     }
 }
 
+/// What an endpoint answers if it is waited for so long.
 async fn answer(request: reqwest::RequestBuilder, patience: Duration) -> Result<Bytes, Failure> {
     let failed = |error: reqwest::Error| {
         let failure =
             if error.is_timeout() && patience < PATIENCE_MIN { Failure::Slow } else { Failure::Sick };
         failure(reason(&error))
     };
+    let for_shard = patience - ANSWER_MARGIN.max(patience / 20).min(patience / 2);
+    let for_shard = format!("{:.3}", for_shard.as_secs_f64().max(0.001));
+    let request = request.header(request::REQUEST_TIMEOUT, for_shard);
     let response = request.timeout(patience).send().await.map_err(failed)?;
     let status = response.status();
     let body = response.bytes().await.map_err(failed)?;

@@ -86,12 +86,9 @@ pub(crate) async fn search_one(
     terms: &Terms,
     write: Write,
 ) -> Result<Response, ApiError> {
-    let started = Instant::now();
     let shard = serving(follower, terms).await?;
     let meta = Arc::clone(shard.meta());
-    let response = finish(app, meta, vec![Part::Shard(shard)], query, terms, write).await?;
-    telemetry::note_search(follower.index_id(), started);
-    Ok(response)
+    finish(app, meta, vec![Part::Shard(shard)], query, terms, write).await
 }
 
 /// Asks other processes, and makes sure that the shards of this one serve.
@@ -174,7 +171,7 @@ async fn finish(
         let results = dto::search_results(query.query_vectors, found);
         write(&results).map_err(|error| ApiError::internal(format!("Cannot write the answer: {error}")))
     };
-    app.search_pool.run(deadline, size, work).await?.map(json_bytes)
+    app.search_pool.run(deadline, size, work).await?.map(|bytes| json_bytes(app.bodies.answer(bytes)))
 }
 
 /// How much work is left: small is one query vector for one shard of few numbers, or none.

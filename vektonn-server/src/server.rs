@@ -23,6 +23,7 @@ use crate::drain::drained;
 use crate::keeper::{Holding, Keeper};
 use crate::limits::Limits;
 use crate::remote::RemoteClient;
+use crate::telemetry;
 
 /// Running requests get this long when the server stops.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,6 +122,8 @@ fn find_config(config: &Path) -> Result<PathBuf> {
 /// Opens the data source and all shards.
 fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
     let ServeOptions { config, role, source, limits, .. } = options;
+    // Before anything is counted.
+    let metrics = telemetry::metrics_handle()?;
     let files = CatalogFiles { base: find_config(&config)?, with_topology: matches!(role, Role::Api) };
     // Before the data source is opened: what is wrong with the files should not wait for that.
     let catalog = files.load()?;
@@ -144,7 +147,7 @@ fn open(options: ServeOptions) -> Result<(Router, Arc<App>, Keeper)> {
         }
     };
     let keeper = Keeper::open(files, catalog, holding, Arc::clone(&source), vectors)?;
-    let app = App::new(Arc::clone(keeper.served()), source, limits)?;
+    let app = App::new(Arc::clone(keeper.served()), source, limits, metrics)?;
     let app = Arc::new(app);
     Ok((router(Arc::clone(&app), &role)?, app, keeper))
 }

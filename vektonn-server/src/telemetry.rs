@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -52,12 +52,12 @@ const MAPPED_BYTES: &str = "vektonn_shard_mapped_bytes";
 const SPLIT_POINTS: &str = "vektonn_split_points";
 const SPLIT_BYTES: &str = "vektonn_split_bytes";
 const READY: &str = "vektonn_shard_ready";
+const FOLLOWS: &str = "vektonn_shard_follows";
 const ANSWERS: &str = "vektonn_remote_shard_answers";
 const LAG: &str = "vektonn_shard_lag_records";
 const LAG_SECONDS: &str = "vektonn_shard_lag_seconds";
 const BUILDING_POINTS: &str = "vektonn_shard_building_points";
 const BUILDING_BYTES: &str = "vektonn_shard_building_bytes";
-const LOG_BYTES: &str = "vektonn_log_disk_bytes";
 const UPLOADS_REFUSED: &str = "vektonn_uploads_refused";
 
 /// A shard with more splits has no metrics of each: they are for people, and a database keeps each one for good.
@@ -101,7 +101,8 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
     describe_gauge!(SPLIT_BYTES, "Bytes of memory a split uses");
     describe_gauge!(BUILDING_POINTS, "Live points of a shard that is built to replace the one that serves");
     describe_gauge!(BUILDING_BYTES, "Bytes of memory it uses");
-    describe_gauge!(READY, "Whether a shard is ready");
+    describe_gauge!(READY, "Whether a shard serves");
+    describe_gauge!(FOLLOWS, "Whether a shard follows its topics");
     describe_gauge!(ANSWERS, "Whether some process that holds a shard answers");
     describe_gauge!(LAG, "Records of a topic that are not applied yet, at most");
     describe_gauge!(LAG_SECONDS, "For how long there have been records of a topic that are not applied yet");
@@ -109,7 +110,6 @@ pub(crate) fn metrics_handle() -> anyhow::Result<PrometheusHandle> {
         vektonn_kafka::lifecycle::BAD_RECORDS,
         "Records skipped because they cannot be applied, once more each time they are read"
     );
-    describe_gauge!(LOG_BYTES, "Bytes that the embedded log takes on disk");
     describe_gauge!(UPLOADS_REFUSED, "Whether the log takes no uploads at present");
     Ok(handle.clone())
 }
@@ -124,10 +124,7 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response {
         served.followers().for_each(|shard| measure(shard));
         let changed = served.warming.values().flat_map(|index| index.followers());
         changed.for_each(|shard| measure_building(shard, &shard.shard()));
-        if let Some(bytes) = app.source.disk_bytes() {
-            gauge!(LOG_BYTES).set(bytes as f64);
-        }
-        gauge!(UPLOADS_REFUSED).set(f64::from(u8::from(app.source.write_failure().is_some())));
+        gauge!(UPLOADS_REFUSED).set(number(app.source.write_failure().is_some()));
         served.remote_shards().for_each(|shard| measure_remote(shard));
         app.metrics.run_upkeep();
         app.metrics.render()
@@ -142,7 +139,9 @@ fn measure(follower: &ShardFollower) {
     gauge!(POINTS, &labels).set(stats.points as f64);
     gauge!(BYTES, &labels).set(stats.bytes as f64);
     gauge!(MAPPED_BYTES, &labels).set(stats.mapped_bytes as f64);
-    gauge!(READY, &labels).set(if follower.state() == ShardState::Ready { 1.0 } else { 0.0 });
+    gauge!(READY, &labels).set(number(follower.is_serving()));
+    gauge!(FOLLOWS, &labels)
+        .set(number(matches!(follower.state(), ShardState::CatchingUp | ShardState::Ready)));
     let [index, version, shard] = labels.clone();
     if let Some(building) = follower.building() {
         measure_building(follower, &building);
@@ -178,19 +177,37 @@ fn measure_remote(shard: &RemoteShard) {
     let (index, shard_id) = shard.id();
     let labels =
         [("index", index.name.clone()), ("version", index.version.clone()), ("shard", shard_id.to_owned())];
-    gauge!(ANSWERS, &labels).set(if shard.is_healthy() { 1.0 } else { 0.0 });
+    gauge!(ANSWERS, &labels).set(number(shard.is_healthy()));
+}
+
+fn number(is_so: bool) -> f64 {
+    f64::from(u8::from(is_so))
 }
 
 /// Counts and times the requests of each route.
 pub(crate) async fn count_request(path: MatchedPath, request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let labels = [("method", request.method().to_string()), ("path", path.as_str().to_owned())];
+    let labels = [("method", name_of(request.method()).to_owned()), ("path", path.as_str().to_owned())];
     let response = next.run(request).await;
     histogram!(HTTP_SECONDS, &labels).record(started.elapsed());
     let [method, path] = labels;
     let labels = [method, path, ("status", response.status().as_u16().to_string())];
     counter!(HTTP_REQUESTS, &labels).increment(1);
     response
+}
+
+/// A client may make up methods, and each label is kept for good.
+fn name_of(method: &Method) -> &str {
+    match *method {
+        Method::GET
+        | Method::HEAD
+        | Method::POST
+        | Method::PUT
+        | Method::PATCH
+        | Method::DELETE
+        | Method::OPTIONS => method.as_str(),
+        _ => "other",
+    }
 }
 
 /// Notes how long an answered search has taken.

@@ -157,6 +157,18 @@ fn bodies_that_are_too_large_together_are_429() {
 }
 
 #[test]
+fn methods_that_a_client_makes_up_are_counted_as_one() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(&quick_start(), data.path(), &[]);
+    for method in ["FOO1", "FOO2"] {
+        assert_eq!(server.request(&format!("{method} /healthz"), &[], b"").status, 405);
+    }
+    let metrics = server.request("GET /metrics", &[], b"").body;
+    assert!(metrics.contains(r#"method="other",path="/healthz",status="405"} 2"#), "{metrics}");
+    assert!(!metrics.contains("FOO1"), "{metrics}");
+}
+
+#[test]
 fn what_a_client_only_announces_takes_no_room_from_others() {
     let data = tempfile::tempdir().unwrap();
     let limits = ["--body-bytes-max", "200000", "--all-bodies-bytes-max", "200000"];
@@ -169,7 +181,7 @@ fn what_a_client_only_announces_takes_no_room_from_others() {
 #[test]
 fn an_answer_that_nobody_reads_counts_and_is_given_up() {
     let data = tempfile::tempdir().unwrap();
-    let limits = ["--requests-max", "1", "--body-pause-s-max", "2"];
+    let limits = ["--all-bodies-bytes-max", "1000000", "--body-pause-s-max", "2"];
     let server = Server::start(&quick_start(), data.path(), &limits);
     // More than the system keeps for a connection.
     let text = "p".repeat(4 << 20);
@@ -187,10 +199,17 @@ fn an_answer_that_nobody_reads_counts_and_is_given_up() {
     let mut start = [0; 12];
     slow.read_exact(&mut start).unwrap();
     assert_eq!(&start, b"HTTP/1.1 200");
-    assert_eq!(server.post(SEARCH, search).status, 429);
+    let refused = server.post(SEARCH, search);
+    assert_eq!(refused.status, 429);
+    assert!(refused.body.contains("answers that clients have not read"), "{refused:?}");
     let until = Instant::now() + Duration::from_secs(20);
-    while server.post(SEARCH, &search.replace('8', "1")).status == 429 {
-        assert!(Instant::now() < until, "its place is free again");
+    loop {
+        let status = server.post(SEARCH, &search.replace('8', "1")).status;
+        if status == 200 {
+            break;
+        }
+        assert_eq!(status, 429);
+        assert!(Instant::now() < until, "there is room again");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -250,8 +269,10 @@ fn a_second_signal_ends_the_process_at_once() {
     std::thread::sleep(Duration::from_millis(200));
     terminate(&server);
     assert!(server.is_running(), "it waits for the request");
+    let again = Instant::now();
     terminate(&server);
     assert!(server.wait().success());
+    assert!(again.elapsed() < Duration::from_secs(10), "it waits no longer");
 }
 
 #[cfg(unix)]

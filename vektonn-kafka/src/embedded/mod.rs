@@ -159,10 +159,6 @@ impl DataSource for EmbeddedDataSource {
     fn write_failure(&self) -> Option<AppendFailure> {
         self.queue.refusal().or_else(|| self.log.check_room().err())
     }
-
-    fn disk_bytes(&self) -> Option<u64> {
-        Some(self.log.disk_bytes())
-    }
 }
 
 impl EmbeddedDataSource {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ impl ShardFollower {
 
     /// The shard that is built to replace the one that serves, if there is one.
     pub fn building(&self) -> Option<Arc<Shard>> {
-        self.shared.building.lock().clone()
+        self.shared.building.lock().upgrade()
     }
 
     /// Where the shard is in its life.
@@ -241,11 +241,12 @@ impl Following {
     /// only take room.
     fn start_over(&self, fresh: Arc<Shard>) -> Build {
         let build = Build::new(Arc::clone(&fresh), !self.shared.was_ready());
-        *self.shared.building.lock() = (!build.serves).then(|| Arc::clone(&fresh));
         if build.serves {
             let _changing = self.shared.change();
             *self.shared.shard.write() = fresh;
             self.publish(&build);
+        } else {
+            *self.shared.building.lock() = Arc::downgrade(&fresh);
         }
         build
     }
@@ -365,7 +366,7 @@ impl Following {
             let _changing = self.shared.change();
             *self.shared.shard.write() = Arc::clone(&build.applier.shard);
             self.shared.bad.lock().clone_from(&build.applier.bad);
-            *self.shared.building.lock() = None;
+            *self.shared.building.lock() = Weak::new();
             build.serves = true;
             self.publish(build);
         }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -106,7 +106,7 @@ pub(super) struct Shared {
     /// The shard that serves.
     pub(super) shard: RwLock<Arc<Shard>>,
     /// The one that is to replace it, if one is being built.
-    pub(super) building: Mutex<Option<Arc<Shard>>>,
+    pub(super) building: Mutex<Weak<Shard>>,
     pub(super) state: watch::Sender<ShardState>,
     /// What the serving shard has applied. Changes after the shard does.
     pub(super) position: watch::Sender<Position>,

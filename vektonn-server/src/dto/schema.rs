@@ -196,16 +196,22 @@ pub(crate) struct ShardItem {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ShardDetails {
+    #[schema(required = false)]
     pub(crate) splits_count: u64,
+    #[schema(required = false)]
     pub(crate) bytes: u64,
     /// Records of the log that are not applied yet, at most.
+    #[schema(required = false)]
     pub(crate) lag_records: u64,
     /// For how long there have been any.
     #[serde(default)]
+    #[schema(required = false)]
     pub(crate) lag_seconds: f64,
     /// Records that were skipped because they cannot be applied.
+    #[schema(required = false)]
     pub(crate) bad_records: u64,
     /// What computes the distances.
+    #[schema(required = false)]
     pub(crate) instruction_set: String,
 }
 

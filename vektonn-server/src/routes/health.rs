@@ -139,8 +139,8 @@ pub(crate) struct ShardReadiness {
 }
 
 /// How far a shard is.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Serialize, ToSchema)]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Progress {
     /// By topic: records that are not applied yet, at most.
     lag_records: BTreeMap<String, u64>,
@@ -188,7 +188,7 @@ impl ShardReadiness {
     fn message(&self) -> String {
         let lag: u64 = self.progress.iter().flat_map(|progress| progress.lag_records.values()).sum();
         format!(
-            "Shard '{}' of index {} {} is not ready: it is {}, {lag} records behind",
+            "Shard '{}' of index {} {} is not ready to serve: {}, {lag} records behind",
             self.shard_id, self.index_name, self.index_version, self.state
         )
     }

@@ -65,6 +65,7 @@ pub(crate) async fn read_query(
     body: Body,
     terms: &Terms,
 ) -> Result<SearchQuery, ApiError> {
+    app.bodies.check_answers()?;
     let body = app.bodies.receive(headers, body, terms.deadline).await?;
     let meta = Arc::clone(&index.meta);
     let parse = move |body: &[u8]| {

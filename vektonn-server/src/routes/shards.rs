@@ -1,6 +1,7 @@
 //! One shard of an index, as the published shard process answers.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams, State};
@@ -17,6 +18,7 @@ use crate::error::{ApiError, json_response};
 use crate::request::{self, Terms};
 use crate::scatter;
 use crate::served::ServedIndex;
+use crate::telemetry;
 
 /// The shard that a request is for: the one in its path, or the only one of this process.
 pub(crate) struct TheShard {
@@ -79,7 +81,10 @@ pub(crate) async fn search(
 ) -> Result<Response, ApiError> {
     let terms = Terms::of(&headers, &uri)?;
     let query = read_query(&app, &index, &headers, body, &terms).await?;
-    scatter::search_one(&app, &follower, query, &terms, scatter::write_all).await
+    let started = Instant::now();
+    let response = scatter::search_one(&app, &follower, query, &terms, scatter::write_all).await?;
+    telemetry::note_search(follower.index_id(), started);
+    Ok(response)
 }
 
 /// Tells what a shard holds
