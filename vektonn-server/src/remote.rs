@@ -116,8 +116,8 @@ impl RemoteShard {
 
     /// Finds out which endpoints answer searches, of those that have not done so lately.
     pub(crate) async fn check(&self) {
-        let has_answered = |endpoint: &&Endpoint| matches!(*endpoint.health.lock(), Health::AnsweredAt(at) if at.elapsed() < CHECK_INTERVAL);
-        let checks = self.endpoints.iter().filter(|endpoint| !has_answered(endpoint)).map(async |endpoint| {
+        let silent = self.endpoints.iter().filter(|endpoint| !endpoint.has_answered_lately());
+        let checks = silent.map(async |endpoint| {
             let request = self.client.http.get(format!("http://{}/api/v1/probe", endpoint.address));
             match answer(request, CHECK_TIMEOUT).await {
                 // It had all the time that a search for nothing may take.
@@ -239,6 +239,10 @@ impl RemoteShard {
 }
 
 impl Endpoint {
+    fn has_answered_lately(&self) -> bool {
+        matches!(*self.health.lock(), Health::AnsweredAt(at) if at.elapsed() < CHECK_INTERVAL)
+    }
+
     fn rests(&self, now: Instant) -> bool {
         matches!(*self.health.lock(), Health::FailedAt(at) if now < at + REST)
     }
