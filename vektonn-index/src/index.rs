@@ -10,6 +10,7 @@ use vektonn_core::{
 
 use crate::collector::Collector;
 use crate::dense_rows::DenseRows;
+use crate::distance::int8::QUERIES_AT_ONCE;
 use crate::distance::{DenseKernels, InstructionSetError};
 use crate::flat::FlatIndex;
 use crate::hnsw::HnswIndex;
@@ -107,14 +108,15 @@ impl IndexSpec {
         }
     }
 
-    /// How many queries of so many one thread should search together, so that every thread of the current rayon pool has
-    /// some: an exact search of dense vectors reads points for many queries at once, others only ask for fewer tasks.
+    /// How many queries of so many one thread should search together. An exact search of dense vectors scores several of them
+    /// at once, and searches parts of a large index in parallel where they leave threads without any; others only ask for
+    /// fewer tasks, so that every thread of the current rayon pool has some.
     pub(crate) fn queries_together(self, queries: usize) -> usize {
-        let together_max = match self.kind {
-            IndexKind::Flat => 128,
-            IndexKind::Hnsw(_) | IndexKind::Inverted { .. } => 16,
-        };
-        queries.div_ceil(rayon::current_num_threads()).next_multiple_of(4).clamp(1, together_max)
+        let of_each_thread = queries.div_ceil(rayon::current_num_threads());
+        match self.kind {
+            IndexKind::Flat => of_each_thread.next_multiple_of(QUERIES_AT_ONCE).clamp(1, 128),
+            IndexKind::Hnsw(_) | IndexKind::Inverted { .. } => of_each_thread.clamp(1, 16),
+        }
     }
 
     /// Checks that a vector can be stored in such an index. Its type says that it is finite.
@@ -372,7 +374,24 @@ impl<'p, T> IndexReader<'p, T> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use rayon::ThreadPoolBuilder;
+
     use super::*;
+
+    #[test]
+    fn every_thread_has_queries() {
+        let pool = ThreadPoolBuilder::new().num_threads(8).build().unwrap();
+        let together = |spec: IndexSpec| {
+            pool.install(|| [0, 1, 8, 12, 50, 10_000].map(|queries| spec.queries_together(queries)))
+        };
+        assert_eq!(together(IndexSpec::flat(Metric::L2, 2)), [1, 4, 4, 4, 8, 128]);
+        for spec in [
+            IndexSpec::hnsw(Metric::L2, 2, HnswParams::default()),
+            IndexSpec::inverted(Metric::Cosine, 2),
+        ] {
+            assert_eq!(together(spec), [1, 1, 1, 2, 7, 16], "{spec:?}");
+        }
+    }
 
     #[test]
     fn what_there_is_no_index_for_is_refused() {
