@@ -38,18 +38,32 @@ pub(crate) struct DenseRows<T> {
     norms: Chunks<AtomicU64>,
 }
 
-/// A query and its norm, as [`DenseRows::norm`] gives it.
+/// A query, and what is the same whatever it is compared with.
+#[derive(Clone, Copy)]
 pub(crate) struct DenseQuery<'q> {
     pub(crate) coordinates: &'q [f32],
+    /// As [`DenseRows::norm_of`] gives it of rows.
     pub(crate) norm: f64,
     /// Whether some rows may be nearer than others: a cosine or an inner product with the zero vector is the same for all.
     pub(crate) has_direction: bool,
 }
 
-/// What a vector of this norm, as [`DenseRows::norm`] gives it, is multiplied with before it is coded. A zero vector has no
+/// What a vector of this norm, as [`DenseRows::norm_of`] gives it, is multiplied with before it is coded. A zero vector has no
 /// direction: it stays as it is.
 pub(crate) fn factor(norm: f64) -> f64 {
     if norm > 0.0 { 1.0 / norm } else { 1.0 }
+}
+
+impl<'q> DenseQuery<'q> {
+    pub(crate) fn new(metric: Metric, coordinates: &'q [f32]) -> Self {
+        let norm = if metric == Metric::Cosine { distance::norm(coordinates) } else { 1.0 };
+        let has_direction = match metric {
+            Metric::Cosine => norm > 0.0,
+            Metric::InnerProduct => coordinates.iter().any(|&x| x != 0.0),
+            Metric::L2 | Metric::JaccardBinary => true,
+        };
+        Self { coordinates, norm, has_direction }
+    }
 }
 
 impl<T> DenseRows<T> {
@@ -85,12 +99,7 @@ impl<T> DenseRows<T> {
         Ok(slot)
     }
 
-    /// The Euclidean norm that the distances of a vector are divided by: 1 unless the metric is the cosine.
-    pub(crate) fn norm(&self, vector: &[f32]) -> f64 {
-        if self.metric == Metric::Cosine { distance::norm(vector) } else { 1.0 }
-    }
-
-    /// The same of the row in a slot.
+    /// The Euclidean norm that the distances of the row in a slot are divided by: 1 unless the metric is the cosine.
     pub(crate) fn norm_of(&self, slot: u32) -> f64 {
         match self.metric {
             Metric::Cosine => f64::from_bits(self.norms.get(slot)[0].load(Ordering::Relaxed)),
@@ -111,16 +120,6 @@ impl<T> DenseRows<T> {
     /// The row of a slot, if it is alive, and what it is multiplied with before it is coded.
     pub(crate) fn row_to_code<'p>(&self, reader: Reader<'p, T, f32>, slot: u32) -> Option<(&'p [f32], f64)> {
         reader.row(slot).map(|row| (row, factor(self.norm_of(slot))))
-    }
-
-    pub(crate) fn query<'q>(&self, coordinates: &'q [f32]) -> DenseQuery<'q> {
-        let norm = self.norm(coordinates);
-        let has_direction = match self.metric {
-            Metric::Cosine => norm > 0.0,
-            Metric::InnerProduct => coordinates.iter().any(|&x| x != 0.0),
-            Metric::L2 | Metric::JaccardBinary => true,
-        };
-        DenseQuery { coordinates, norm, has_direction }
     }
 
     /// Offers every live row of a part to the collector of each query.

@@ -9,15 +9,15 @@ use vektonn_core::{
 };
 
 use crate::collector::Collector;
-use crate::dense_rows::DenseRows;
+use crate::dense_rows::{DenseQuery, DenseRows};
 use crate::distance::int8::QUERIES_AT_ONCE;
 use crate::distance::{DenseKernels, InstructionSetError};
 use crate::flat::FlatIndex;
 use crate::hnsw::HnswIndex;
 use crate::inverted::InvertedIndex;
-use crate::options::{SearchError, SearchOptions};
+use crate::options::{BatchSearchError, SearchError, SearchOptions};
 use crate::part::Part;
-use crate::query::Query;
+use crate::query::{PreparedQueries, Query};
 use crate::store::block::{BLOCK, ones};
 use crate::store::slots::{IndexFull, Reader, Slots};
 use crate::store::timeline::{Batch, Pin, Timeline};
@@ -124,15 +124,27 @@ impl IndexSpec {
         self.check_shape(Query::from(vector))
     }
 
-    /// Checks that a query can be compared with the vectors of such an index.
-    pub(crate) fn check_query(self, query: Query<'_>) -> Result<(), VectorError> {
-        self.check_shape(query)?;
-        match query {
-            Query::Dense(coordinates) if !coordinates.iter().all(|x| x.is_finite()) => {
-                Err(VectorError::NotFinite)
+    /// Checks that queries can be compared with the vectors of such an index, and gets them ready.
+    ///
+    /// # Errors
+    /// [`BatchSearchError`] with the first query that does not fit.
+    pub(crate) fn prepare<'q>(self, queries: &[Query<'q>]) -> Result<PreparedQueries<'q>, BatchSearchError> {
+        let (mut dense, mut sparse) = (Vec::new(), Vec::new());
+        for (position, &query) in queries.iter().enumerate() {
+            let refused = |error: VectorError| BatchSearchError { position, error: error.into() };
+            self.check_shape(query).map_err(refused)?;
+            match query {
+                Query::Dense(coordinates) if !coordinates.iter().all(|x| x.is_finite()) => {
+                    return Err(refused(VectorError::NotFinite));
+                }
+                Query::Dense(coordinates) => dense.push(DenseQuery::new(self.metric, coordinates)),
+                Query::Sparse(vector) => sparse.push(vector),
             }
-            Query::Dense(_) | Query::Sparse(_) => Ok(()),
         }
+        Ok(match self.kind.vector_kind() {
+            VectorKind::Dense => PreparedQueries::Dense(dense),
+            VectorKind::Sparse => PreparedQueries::Sparse(sparse),
+        })
     }
 
     fn check_shape(self, vector: Query<'_>) -> Result<(), VectorError> {
@@ -287,28 +299,6 @@ impl<T> Clone for IndexReader<'_, T> {
 impl<T> Copy for IndexReader<'_, T> {}
 
 impl<'p, T> IndexReader<'p, T> {
-    /// Offers the nearest live slots to the collector. Distances are smaller for nearer points.
-    pub(crate) fn search_into(
-        &self,
-        query: Query<'_>,
-        options: &SearchOptions,
-        collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
-    ) -> Result<(), SearchError> {
-        match (self, query) {
-            (Self::Flat(index, reader), Query::Dense(query)) => {
-                index.search_into(*reader, query, options, collector)
-            }
-            (Self::Hnsw(index, reader), Query::Dense(query)) => {
-                index.search_into(*reader, query, options, collector)
-            }
-            (Self::Inverted(index, reader), Query::Sparse(query)) => {
-                index.search_into(*reader, query, options, collector)
-            }
-            (Self::Flat(..) | Self::Hnsw(..), Query::Sparse(_)) => Err(VectorError::MustBeDense.into()),
-            (Self::Inverted(..), Query::Dense(_)) => Err(VectorError::MustBeSparse.into()),
-        }
-    }
-
     /// How many threads may search parts of the index at the same time, with a gain.
     pub(crate) fn parts_max(&self) -> usize {
         match self {
@@ -317,26 +307,30 @@ impl<'p, T> IndexReader<'p, T> {
         }
     }
 
-    /// The same for several queries, each with its collector, in a part of the index; there may be as many as
-    /// [`parts_max`](Self::parts_max) says.
-    pub(crate) fn search_many_into<'q>(
+    /// Offers to each query's collector the nearest live slots of a part of the index; there may be as many parts as
+    /// [`parts_max`](Self::parts_max) says. Distances are smaller for nearer points.
+    pub(crate) fn search_into(
         &self,
-        queries: &[Query<'q>],
+        queries: &PreparedQueries<'_>,
         options: &SearchOptions,
         part: Part,
         collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
     ) -> Result<(), SearchError> {
-        if let Self::Flat(index, reader) = self {
-            let dense = |query: &Query<'q>| match query {
-                Query::Dense(query) => Ok(*query),
-                Query::Sparse(_) => Err(VectorError::MustBeDense),
-            };
-            let queries: Vec<&[f32]> = queries.iter().map(dense).collect::<Result<_, _>>()?;
-            return index.search_many_into(*reader, &queries, options, part, collectors);
+        debug_assert!(part.number < self.parts_max().max(1), "there are as many parts");
+        match (self, queries) {
+            (Self::Flat(index, reader), PreparedQueries::Dense(queries)) => {
+                index.search_into(*reader, queries, options, part, collectors)
+            }
+            (Self::Hnsw(index, reader), PreparedQueries::Dense(queries)) => {
+                let mut queries = queries.iter().zip(collectors);
+                queries.try_for_each(|(query, near)| index.search_into(*reader, query, options, near))
+            }
+            (Self::Inverted(index, reader), PreparedQueries::Sparse(queries)) => {
+                let mut queries = queries.iter().zip(collectors);
+                queries.try_for_each(|(query, near)| index.search_into(*reader, query, options, near))
+            }
+            _ => unreachable!("the queries were prepared for this index"),
         }
-        debug_assert_eq!(part.of, 1, "there are no parts of other indexes");
-        let mut queries = queries.iter().zip(collectors);
-        queries.try_for_each(|(&query, collector)| self.search_into(query, options, collector))
     }
 
     /// The entry of a live slot.
@@ -385,10 +379,9 @@ mod tests {
             pool.install(|| [0, 1, 8, 12, 50, 10_000].map(|queries| spec.queries_together(queries)))
         };
         assert_eq!(together(IndexSpec::flat(Metric::L2, 2)), [1, 4, 4, 4, 8, 128]);
-        for spec in [
-            IndexSpec::hnsw(Metric::L2, 2, HnswParams::default()),
-            IndexSpec::inverted(Metric::Cosine, 2),
-        ] {
+        for spec in
+            [IndexSpec::hnsw(Metric::L2, 2, HnswParams::default()), IndexSpec::inverted(Metric::Cosine, 2)]
+        {
             assert_eq!(together(spec), [1, 1, 1, 2, 7, 16], "{spec:?}");
         }
     }

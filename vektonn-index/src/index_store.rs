@@ -13,7 +13,7 @@ use vektonn_core::{HnswParams, Metric, StoredVector, VectorError};
 use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::{IndexSpec, SpecError, VectorIndex};
 use crate::neighbor::Neighbor;
-use crate::options::{SearchError, SearchOptions};
+use crate::options::{BatchSearchError, SearchError, SearchOptions};
 use crate::query::Query;
 use crate::store::id_map::IdMap;
 use crate::store::slots::IndexFull;
@@ -313,12 +313,12 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// ```
     ///
     /// # Errors
-    /// [`SearchError`].
+    /// [`BatchSearchError`].
     pub fn search_batch(
         &self,
         queries: MatRef<'_, f32>,
         options: &SearchOptions,
-    ) -> Result<Vec<Vec<Neighbor<Id>>>, SearchError>
+    ) -> Result<Vec<Vec<Neighbor<Id>>>, BatchSearchError>
     where
         Id: Clone + Send + Sync,
         Payload: Send + Sync,
@@ -341,12 +341,12 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// ```
     ///
     /// # Errors
-    /// [`SearchError`].
+    /// [`BatchSearchError`].
     pub fn search_batch_sparse<I: SpIndex>(
         &self,
         queries: CsMatViewI<'_, f32, I>,
         options: &SearchOptions,
-    ) -> Result<Vec<Vec<Neighbor<Id>>>, SearchError>
+    ) -> Result<Vec<Vec<Neighbor<Id>>>, BatchSearchError>
     where
         Id: Clone + Send + Sync,
         Payload: Send + Sync,

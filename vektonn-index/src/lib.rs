@@ -53,7 +53,7 @@ pub use index::{IndexSpec, SpecError};
 pub use index_store::{ApplyError, IndexStore, StoreChange};
 pub use inverted::{sparse_from_sprs, sparse_to_sprs};
 pub use neighbor::Neighbor;
-pub use options::{SearchError, SearchOptions};
+pub use options::{BatchSearchError, SearchError, SearchOptions};
 pub use query::Query;
 pub use store::slots::IndexFull;
 pub use vektonn_core::{

@@ -59,6 +59,29 @@ impl SearchOptions {
     }
 }
 
+/// Why a batch of searches failed: what is wrong with one of them.
+///
+/// ```
+/// use vektonn_index::faer::mat;
+/// use vektonn_index::{IndexStore, Metric, SearchOptions};
+///
+/// let store = IndexStore::<u32>::dense(Metric::L2, 2)?;
+/// let queries = mat![[0.0_f32, 1.0], [2.0, f32::NAN]];
+/// let refused = store.search_batch(queries.as_ref(), &SearchOptions::new(1)).unwrap_err();
+/// assert_eq!(refused.position, 1);
+/// assert_eq!(refused.to_string(), "query 1: Vector coordinates must be finite 32-bit floating-point numbers");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+// The field is not named `source`: the message is whole, and a chain would repeat the end of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("query {position}: {error}")]
+pub struct BatchSearchError {
+    /// Which query of the batch, from 0: if the deadline passed, the first of those that were searched for together.
+    pub position: usize,
+    /// Why it failed.
+    pub error: SearchError,
+}
+
 /// Why a search failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {

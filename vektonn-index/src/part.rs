@@ -2,6 +2,11 @@
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use rayon::prelude::*;
+
+use crate::options::SearchError;
+use crate::top_k::TopK;
+
 /// A share of an index's rows: number `number` of `of` shares of about the same size.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Part {
@@ -36,6 +41,70 @@ impl SharedBound {
     pub(crate) fn tighten(&self, bound: f32) -> f32 {
         self.0.fetch_min(in_order(bound.to_bits() as i32), Ordering::Relaxed);
         self.get()
+    }
+}
+
+/// What is looked for: for each query the `k` nearest.
+pub(crate) struct Wanted {
+    k: usize,
+    bounds: Vec<SharedBound>,
+}
+
+/// What one thread has found of what a query looks for.
+pub(crate) struct Nearest<'b, T> {
+    found: TopK<T>,
+    bound: &'b SharedBound,
+}
+
+impl Wanted {
+    pub(crate) fn new(queries: usize, k: usize) -> Self {
+        let bound = TopK::<u32>::new(k).bound();
+        Self { k, bounds: (0..queries).map(|_| SharedBound::new(bound)).collect() }
+    }
+
+    /// Searches a piece of what there is, on this thread: what of it is among the nearest that are known, for each query.
+    pub(crate) fn search<T: Ord>(
+        &self,
+        search: impl FnOnce(&mut [Nearest<'_, T>]) -> Result<(), SearchError>,
+    ) -> Result<Vec<TopK<T>>, SearchError> {
+        let none = |bound| Nearest { found: TopK::new(self.k), bound };
+        let mut nearest: Vec<_> = self.bounds.iter().map(none).collect();
+        search(&mut nearest)?;
+        Ok(nearest.into_iter().map(|nearest| nearest.found).collect())
+    }
+
+    /// Searches pieces at the same time, and begins with the first one, each within the bounds that any of them has reached.
+    pub(crate) fn search_all<P: Send, T: Ord + Send>(
+        &self,
+        pieces: Vec<P>,
+        search: impl Fn(P, &mut [Nearest<'_, T>]) -> Result<(), SearchError> + Sync,
+    ) -> Result<Vec<TopK<T>>, SearchError> {
+        let search = |piece| self.search(|nearest| search(piece, nearest));
+        let mut pieces = pieces;
+        if pieces.len() <= 1 {
+            // Handing it over to another thread would only take time.
+            return pieces.pop().map_or_else(|| self.search(|_| Ok(())), search);
+        }
+        let pieces = pieces.into_par_iter().with_max_len(1);
+        let found: Vec<_> = pieces.map(search).collect::<Result<_, _>>()?;
+        let mut nearest: Vec<_> = self.bounds.iter().map(|_| TopK::new(self.k)).collect();
+        for found in found {
+            nearest.iter_mut().zip(found).for_each(|(nearest, found)| nearest.append(found));
+        }
+        Ok(nearest)
+    }
+}
+
+impl<T: Ord> Nearest<'_, T> {
+    /// A distance that is of no use if exceeded.
+    pub(crate) fn bound(&self) -> f32 {
+        self.bound.get()
+    }
+
+    /// Keeps the candidate if it is near enough; returns the new bound.
+    pub(crate) fn offer(&mut self, distance: f32, id: T) -> f32 {
+        self.found.offer(distance, id);
+        self.bound.tighten(self.found.bound())
     }
 }
 

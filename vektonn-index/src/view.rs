@@ -12,9 +12,9 @@ use crate::index::{IndexReader, IndexSpec};
 use crate::index_store::{Entry, IndexStore};
 use crate::inverted::sparse_from_sprs;
 use crate::neighbor::Neighbor;
-use crate::options::{SearchError, SearchOptions};
-use crate::part::{Part, SharedBound};
-use crate::query::Query;
+use crate::options::{BatchSearchError, SearchError, SearchOptions};
+use crate::part::{Nearest, Part, Wanted};
+use crate::query::{PreparedQueries, Query};
 use crate::store::timeline::Pin;
 use crate::top_k::TopK;
 
@@ -61,12 +61,12 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
     /// one row, if the store is large and exact.
     ///
     /// # Errors
-    /// [`SearchError`].
+    /// [`BatchSearchError`].
     pub fn search_batch(
         &self,
         queries: MatRef<'_, f32>,
         options: &SearchOptions,
-    ) -> Result<Vec<Vec<Hit<'_, Id, Payload>>>, SearchError>
+    ) -> Result<Vec<Vec<Hit<'_, Id, Payload>>>, BatchSearchError>
     where
         Id: Send + Sync,
         Payload: Send + Sync,
@@ -77,12 +77,12 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
     /// The same for sparse queries (queries x dimensions), compressed by rows or by columns.
     ///
     /// # Errors
-    /// [`SearchError`].
+    /// [`BatchSearchError`].
     pub fn search_batch_sparse<I: SpIndex>(
         &self,
         queries: CsMatViewI<'_, f32, I>,
         options: &SearchOptions,
-    ) -> Result<Vec<Vec<Hit<'_, Id, Payload>>>, SearchError>
+    ) -> Result<Vec<Vec<Hit<'_, Id, Payload>>>, BatchSearchError>
     where
         Id: Send + Sync,
         Payload: Send + Sync,
@@ -125,7 +125,7 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
         queries: MatRef<'_, f32>,
         options: &SearchOptions,
         made_of: impl Fn(Vec<Hit<'v, Id, Payload>>) -> R + Sync,
-    ) -> Result<Vec<R>, SearchError>
+    ) -> Result<Vec<R>, BatchSearchError>
     where
         Id: Send + Sync,
         Payload: Send + Sync,
@@ -140,7 +140,7 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
         queries: CsMatViewI<'_, f32, I>,
         options: &SearchOptions,
         made_of: impl Fn(Vec<Hit<'v, Id, Payload>>) -> R + Sync,
-    ) -> Result<Vec<R>, SearchError>
+    ) -> Result<Vec<R>, BatchSearchError>
     where
         Id: Send + Sync,
         Payload: Send + Sync,
@@ -162,7 +162,7 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
         query: impl Fn(usize) -> Result<Q, VectorError> + Sync,
         options: &SearchOptions,
         made_of: impl Fn(Vec<Hit<'v, Id, Payload>>) -> R + Sync,
-    ) -> Result<Vec<R>, SearchError>
+    ) -> Result<Vec<R>, BatchSearchError>
     where
         Id: Send + Sync,
         Payload: Send + Sync,
@@ -171,10 +171,16 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
         let numbers: Vec<usize> = (0..count).collect();
         let groups = numbers.par_chunks(self.store.spec().queries_together(count));
         let calls = groups.len();
-        let search_group = |numbers: &[usize]| -> Result<Vec<R>, SearchError> {
-            let queries: Vec<Q> = numbers.iter().map(|&number| query(number)).collect::<Result<_, _>>()?;
+        let search_group = |numbers: &[usize]| -> Result<Vec<R>, BatchSearchError> {
+            let query = |&number: &usize| {
+                query(number).map_err(|error| BatchSearchError { position: number, error: error.into() })
+            };
+            let queries: Vec<Q> = numbers.iter().map(query).collect::<Result<_, _>>()?;
             let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
-            Ok(self.at().search_many(&queries, options, calls)?.into_iter().map(&made_of).collect())
+            let found = self.at().search_many(&queries, options, calls);
+            let found =
+                found.map_err(|failed| BatchSearchError { position: numbers[failed.position], ..failed })?;
+            Ok(found.into_iter().map(&made_of).collect())
         };
         let found: Vec<_> = groups.map(search_group).collect::<Result<_, _>>()?;
         Ok(found.into_iter().flatten().collect())
@@ -206,74 +212,30 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
         self.reader.slots().find(|&slot| self.id_of(slot) == id)
     }
 
-    /// Offers the nearest points to `nearest`, which may hold points of other stores already.
-    pub(crate) fn search_into<T: Ord>(
-        &self,
-        query: Query<'_>,
-        options: &SearchOptions,
-        nearest: &mut TopK<T>,
-        item: impl Fn(&'v Id, u32) -> T,
-    ) -> Result<(), SearchError> {
-        self.spec.check_query(query)?;
-        self.reader.search_into(query, options, &mut self.collector(nearest, item))
-    }
-
-    /// The same for several queries, each with its `nearest`. So many `calls` like this one share the threads of the current
-    /// rayon pool; where they are fewer than the threads, and the index is large, several threads search parts of it.
-    pub(crate) fn search_many_into<T: Ord + Send>(
-        &self,
-        queries: &[Query<'_>],
-        options: &SearchOptions,
-        calls: usize,
-        nearest: &mut [TopK<T>],
-        item: impl Fn(&'v Id, u32) -> T + Sync,
-    ) -> Result<(), SearchError>
-    where
-        Id: Send + Sync,
-        Payload: Send + Sync,
-    {
-        queries.iter().try_for_each(|&query| self.spec.check_query(query))?;
-        let parts = match self.reader.parts_max() {
+    /// How many threads may search parts of the store at the same time, with a gain, if so many `calls` like this one share
+    /// those of the current rayon pool.
+    pub(crate) fn parts(&self, calls: usize) -> usize {
+        match self.reader.parts_max() {
             // Asking for the number of threads may start them.
             0 | 1 => 1,
-            parts_max => parts_max.min(rayon::current_num_threads() / calls),
-        };
-        if parts <= 1 {
-            let collector = |nearest| self.collector(nearest, &item);
-            let mut collectors: Vec<_> = nearest.iter_mut().map(collector).collect();
-            return self.reader.search_many_into(queries, options, Part::WHOLE, &mut collectors);
+            parts_max => (rayon::current_num_threads() / calls).clamp(1, parts_max),
         }
-        let bounds: Vec<_> = nearest.iter().map(|nearest| SharedBound::new(nearest.bound())).collect();
-        let search_part = |number| {
-            let mut nearest: Vec<_> = bounds.iter().map(|_| TopK::new(options.k)).collect();
-            let collectors = nearest.iter_mut().zip(&bounds).map(|(nearest, bound)| {
-                Collector::new(bound.get(), |distance, slot| {
-                    nearest.offer(distance, item(self.id_of(slot), slot));
-                    bound.tighten(nearest.bound())
-                })
-            });
-            let part = Part { number, of: parts };
-            self.reader.search_many_into(queries, options, part, &mut collectors.collect::<Vec<_>>())?;
-            Ok(nearest)
-        };
-        let found: Vec<_> =
-            (0..parts).into_par_iter().map(search_part).collect::<Result<_, SearchError>>()?;
-        for found in found {
-            nearest.iter_mut().zip(found).for_each(|(nearest, found)| nearest.append(found));
-        }
-        Ok(())
     }
 
-    /// Keeps in `nearest` what is offered by slot.
-    fn collector<T: Ord>(
+    /// Offers the nearest points of a part of the store, as `item` makes them of ids and slots.
+    pub(crate) fn search_into<T: Ord>(
         &self,
-        nearest: &mut TopK<T>,
+        queries: &PreparedQueries<'_>,
+        options: &SearchOptions,
+        part: Part,
+        nearest: &mut [Nearest<'_, T>],
         item: impl Fn(&'v Id, u32) -> T,
-    ) -> Collector<impl FnMut(f32, u32) -> f32> {
-        Collector::new(nearest.bound(), move |distance, slot| {
-            nearest.offer(distance, item(self.id_of(slot), slot));
-            nearest.bound()
-        })
+    ) -> Result<(), SearchError> {
+        let collectors = nearest.iter_mut().map(|nearest| {
+            let bound = nearest.bound();
+            Collector::new(bound, |distance, slot| nearest.offer(distance, item(self.id_of(slot), slot)))
+        });
+        self.reader.search_into(queries, options, part, &mut collectors.collect::<Vec<_>>())
     }
 
     /// The point in a slot, if it is alive.
@@ -292,24 +254,32 @@ impl<'v, Id: Ord + Hash, Payload> At<'v, Id, Payload> {
         query: Query<'_>,
         options: &SearchOptions,
     ) -> Result<Vec<Hit<'v, Id, Payload>>, SearchError> {
-        let mut nearest = TopK::new(options.k);
-        self.search_into(query, options, &mut nearest, |id, slot| (id, slot))?;
-        Ok(self.hits(nearest))
+        let query = self.spec.prepare(&[query]).map_err(|refused| refused.error)?;
+        let nearest = Wanted::new(1, options.k).search(|nearest| {
+            self.search_into(&query, options, Part::WHOLE, nearest, |id, slot| (id, slot))
+        })?;
+        Ok(nearest.into_iter().flat_map(|nearest| self.hits(nearest)).collect())
     }
 
-    /// See [`search_many_into`](Self::search_many_into).
+    /// Searches for several queries together. So many `calls` like this one share the threads of the current rayon pool; where
+    /// they are fewer than the threads, and the store is large, several threads search parts of it.
     pub(crate) fn search_many(
         &self,
         queries: &[Query<'_>],
         options: &SearchOptions,
         calls: usize,
-    ) -> Result<Vec<Vec<Hit<'v, Id, Payload>>>, SearchError>
+    ) -> Result<Vec<Vec<Hit<'v, Id, Payload>>>, BatchSearchError>
     where
         Id: Send + Sync,
         Payload: Send + Sync,
     {
-        let mut nearest: Vec<_> = queries.iter().map(|_| TopK::new(options.k)).collect();
-        self.search_many_into(queries, options, calls, &mut nearest, |id, slot| (id, slot))?;
+        let queries = self.spec.prepare(queries)?;
+        let of = self.parts(calls);
+        let parts = (0..of).map(|number| Part { number, of }).collect();
+        let nearest = Wanted::new(queries.len(), options.k).search_all(parts, |part, nearest| {
+            self.search_into(&queries, options, part, nearest, |id, slot| (id, slot))
+        });
+        let nearest = nearest.map_err(|error| BatchSearchError { position: 0, error })?;
         Ok(nearest.into_iter().map(|nearest| self.hits(nearest)).collect())
     }
 

@@ -4,8 +4,8 @@
 use sprs::{CsMat, CsMatI, TriMat};
 use vektonn_core::Vector;
 use vektonn_index::{
-    ApplyError, IndexStore, Metric, Neighbor, SearchError, SearchOptions, SparseVector, StoreChange,
-    StoredVector, VectorError, sparse_from_sprs, sparse_to_sprs,
+    ApplyError, BatchSearchError, IndexStore, Metric, Neighbor, SearchError, SearchOptions, SparseVector,
+    StoreChange, StoredVector, VectorError, sparse_from_sprs, sparse_to_sprs,
 };
 
 const DIMENSION: usize = 10;
@@ -97,13 +97,14 @@ fn batches_are_the_same_as_single_searches() {
         assert_eq!(store.search_batch_sparse(none.view(), &options), Ok(vec![]));
         let wide: CsMat<f32> = CsMat::zero((3, DIMENSION + 1));
         let dimension = VectorError::Dimension { dimension: DIMENSION };
-        assert_eq!(store.search_batch_sparse(wide.view(), &options), Err(dimension.into()));
+        assert_eq!(store.search_batch_sparse(wide.view(), &options).unwrap_err().error, dimension.into());
         let mut nan = TriMat::new((3, DIMENSION));
         nan.add_triplet(2, 4, f32::NAN);
         let nan: CsMat<f32> = nan.to_csr();
-        assert_eq!(store.search_batch_sparse(nan.view(), &options), Err(VectorError::NotFinite.into()));
+        let refused = BatchSearchError { position: 2, error: VectorError::NotFinite.into() };
+        assert_eq!(store.search_batch_sparse(nan.view(), &options), Err(refused));
     }
     let dense: IndexStore<u32> = IndexStore::dense(Metric::L2, DIMENSION).unwrap();
-    let refused = dense.search_batch_sparse(rows.view(), &SearchOptions::new(1));
-    assert_eq!(refused, Err(VectorError::MustBeDense.into()));
+    let refused = dense.search_batch_sparse(rows.view(), &SearchOptions::new(1)).unwrap_err();
+    assert_eq!(refused.error, VectorError::MustBeDense.into());
 }

@@ -13,7 +13,7 @@ mod scan;
 mod tests;
 
 use crate::collector::Collector;
-use crate::dense_rows::DenseRows;
+use crate::dense_rows::{DenseQuery, DenseRows};
 use crate::distance::int8::CodeKernels;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::Part;
@@ -69,35 +69,24 @@ impl<T> FlatIndex<T> {
         self.rows.bytes() + self.plane.bytes()
     }
 
-    /// Offers the nearest live rows, and some more, with their final distances.
-    pub(crate) fn search_into(
-        &self,
-        reader: Reader<'_, T, f32>,
-        query: &[f32],
-        options: &SearchOptions,
-        collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
-    ) -> Result<(), SearchError> {
-        self.search_many_into(reader, &[query], options, Part::WHOLE, std::slice::from_mut(collector))
-    }
-
     /// How many threads may search parts of the rows at the same time: handing a part over has to cost little beside it.
     pub(crate) fn parts_max(&self, reader: Reader<'_, T, f32>) -> usize {
         (reader.end() as usize).saturating_mul(self.rows.dimension()) / PART_COORDINATES_MIN
     }
 
-    /// The same for several queries, which together take less time than each alone, in a part of the rows.
-    pub(crate) fn search_many_into(
+    /// Offers to each query's collector the nearest live rows of a part, and some more, with their final distances. Several
+    /// queries together take less time than each alone.
+    pub(crate) fn search_into(
         &self,
         reader: Reader<'_, T, f32>,
-        queries: &[&[f32]],
+        queries: &[DenseQuery<'_>],
         options: &SearchOptions,
         part: Part,
         collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
     ) -> Result<(), SearchError> {
-        let queries: Vec<_> = queries.iter().map(|coordinates| self.rows.query(coordinates)).collect();
         let rows = reader.end() as usize;
         if !self.plane.is_used(rows) || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > rows {
-            return self.rows.search_rows(reader, &queries, options, part, collectors);
+            return self.rows.search_rows(reader, queries, options, part, collectors);
         }
         // Where all rows are equally far there is nothing to exclude.
         let mut collectors = collectors;

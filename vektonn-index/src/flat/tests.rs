@@ -11,7 +11,7 @@ use super::bound::CodedQuery;
 use super::codes::{ChunkCodes, Room};
 use super::ranges::{Ranges, center_of};
 use super::*;
-use crate::dense_rows::factor;
+use crate::dense_rows::{DenseQuery, factor};
 use crate::distance::int8::{GROUP, Rotation, STEP, Scores, low_norm};
 use crate::distance::{self, DenseKernels, InstructionSet};
 use crate::store::timeline::Timeline;
@@ -128,8 +128,8 @@ fn search(index: &FlatIndex<u32>, timeline: &Timeline, queries: &[Vec<f32>], k: 
             })
         })
         .collect();
-    let queries: Vec<&[f32]> = queries.iter().map(Vec::as_slice).collect();
-    index.search_many_into(reader, &queries, &SearchOptions::new(k), Part::WHOLE, &mut collectors).unwrap();
+    let queries: Vec<_> = queries.iter().map(|query| DenseQuery::new(index.rows.metric(), query)).collect();
+    index.search_into(reader, &queries, &SearchOptions::new(k), Part::WHOLE, &mut collectors).unwrap();
     drop(collectors);
     let bits = |found: crate::Neighbor<u32>| (found.distance.to_bits(), found.id);
     nearest.into_iter().map(|nearest| nearest.into_sorted_vec().into_iter().map(bits).collect()).collect()
@@ -313,7 +313,8 @@ proptest! {
                 nearest.offer(distance, *reader.entry(slot).unwrap());
                 nearest.bound()
             });
-            index.search_into(reader, &query, &SearchOptions::new(10), &mut collector).unwrap();
+            let (query, collectors) = (DenseQuery::new(index.rows.metric(), &query), std::slice::from_mut(&mut collector));
+            index.search_into(reader, &[query], &SearchOptions::new(10), Part::WHOLE, collectors).unwrap();
             nearest.into_sorted_vec()
         };
         let before = found();
@@ -352,7 +353,7 @@ fn marked_at_their_own_distances(
     let coded: Vec<usize> =
         (0..rows.len()).filter(|i| chunk.coded(i / GROUP) >> (i % GROUP) & 1 == 1).collect();
     for query in queries {
-        let query = all.rows.query(query);
+        let query = DenseQuery::new(all.rows.metric(), query);
         if query.norm == 0.0 {
             continue;
         }

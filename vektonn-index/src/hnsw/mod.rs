@@ -290,25 +290,25 @@ impl<T> HnswIndex<T> {
     pub(crate) fn search_into(
         &self,
         reader: Reader<'_, T, f32>,
-        query: &[f32],
+        query: &DenseQuery<'_>,
         options: &SearchOptions,
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
     ) -> Result<(), SearchError> {
         options.check_deadline()?;
-        let query = self.rows.query(query);
         let built = self.built.load();
         let found = match built.as_deref() {
             Some(built) if reader.batch() >= built.since => {
-                self.search_graph(&built.graph, reader, &query, options)
+                self.search_graph(&built.graph, reader, query, options)
             }
             _ => None,
         };
         options.check_deadline()?;
-        if found.is_some_and(|slots| self.rows.offer_best(reader, &query, &slots, options.k, collector)) {
+        if found.is_some_and(|slots| self.rows.offer_best(reader, query, &slots, options.k, collector)) {
             self.offer_directionless(reader, collector);
             return Ok(());
         }
-        self.rows.search_rows(reader, &[query], options, Part::WHOLE, std::slice::from_mut(collector))
+        let (queries, collectors) = (std::slice::from_ref(query), std::slice::from_mut(collector));
+        self.rows.search_rows(reader, queries, options, Part::WHOLE, collectors)
     }
 
     /// Offers the rows without direction, unless enough others are nearer.

@@ -85,7 +85,8 @@ impl Subject {
                 offer(distance, slot);
                 f32::INFINITY
             });
-            self.index.search_into(reader, query, options, &mut collector).unwrap();
+            let query = DenseQuery::new(self.index.rows.metric(), query);
+            self.index.search_into(reader, &query, options, &mut collector).unwrap();
         })
     }
 
@@ -97,7 +98,8 @@ impl Subject {
             });
             let options = SearchOptions::new(k);
             let (rows, collectors) = (&self.index.rows, std::slice::from_mut(&mut collector));
-            rows.search_rows(reader, &[rows.query(query)], &options, Part::WHOLE, collectors).unwrap();
+            let query = DenseQuery::new(rows.metric(), query);
+            rows.search_rows(reader, &[query], &options, Part::WHOLE, collectors).unwrap();
         })
     }
 
@@ -450,7 +452,9 @@ fn searches_during_updates_see_whole_batches() {
                             f32::INFINITY
                         });
                         let options = SearchOptions::new(10).ef_search(20);
-                        index.search_into(reader, &point(i, 4, 10), &options, &mut collector).unwrap();
+                        let query = point(i, 4, 10);
+                        let query = DenseQuery::new(index.rows.metric(), &query);
+                        index.search_into(reader, &query, &options, &mut collector).unwrap();
                         assert!(found.len() >= 10);
                         let ids: BTreeSet<u32> = found.iter().map(|&(id, _)| id).collect();
                         assert_eq!(ids.len(), found.len(), "each id once");

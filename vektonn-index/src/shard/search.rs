@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use rayon::prelude::*;
 use vektonn_core::{FoundDataPoint, Metric, SearchQuery, StoredVector, Vector};
 
 use super::Shard;
 use super::splits::Split;
 use crate::options::{SearchError, SearchOptions};
+use crate::part::{Nearest, Part, Wanted};
 use crate::query::Query;
 use crate::store::timeline::Pin;
 use crate::top_k::TopK;
 
-/// Splits of so many points are searched at the same time: that takes each some 50 microseconds or more.
-const PARALLEL_POINTS_MIN: usize = if cfg!(test) { 50 } else { 20_000 };
+/// A thread has so many points for itself: that takes it some 50 microseconds or more.
+const RUN_POINTS: usize = 20_000;
 
 /// A point that was found, in the total order of a shard's points: by id, then by split.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,10 +68,10 @@ impl Shard {
         }
     }
 
-    fn search_splits<'v>(
+    fn search_splits(
         &self,
-        pin: &'v Pin<'v>,
-        splits: &'v [Arc<Split>],
+        pin: &Pin<'_>,
+        splits: &[Arc<Split>],
         queries: &[StoredVector],
         options: &SearchOptions,
         calls: usize,
@@ -79,23 +79,23 @@ impl Shard {
     ) -> Result<Vec<Vec<FoundDataPoint>>, SearchError> {
         let views: Vec<_> = splits.iter().map(|split| split.store().at(pin)).collect();
         let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
-        let mut nearest: Vec<_> = queries.iter().map(|_| TopK::new(options.k)).collect();
-        let search = |i: usize, calls: usize, nearest: &mut [TopK<Candidate<'v>>]| {
-            views[i].search_many_into(&queries, options, calls, nearest, |id, slot| Candidate {
-                id,
-                split: splits[i].key(),
-                place: (i, slot),
+        let queries = self.spec.prepare(&queries).map_err(|refused| refused.error)?;
+        let sizes = splits.iter().zip(&views).map(|(split, view)| (split.store().len(), view.parts(calls)));
+        let mut pieces = pieces(sizes);
+        // Asking for the number of threads may start them.
+        if pieces.len() > 1 && calls >= rayon::current_num_threads() {
+            pieces = vec![Piece { splits: (0..splits.len()).collect(), part: Part::WHOLE }];
+        }
+        let search = |Piece { splits: numbers, part }, nearest: &mut [Nearest<'_, _>]| {
+            numbers.into_iter().try_for_each(|i: usize| {
+                views[i].search_into(&queries, options, part, nearest, |id, slot| Candidate {
+                    id,
+                    split: splits[i].key(),
+                    place: (i, slot),
+                })
             })
         };
-        let large = splits.iter().take_while(|split| split.store().len() >= PARALLEL_POINTS_MIN).count();
-        // Asking for the number of threads may start them.
-        let together = if large > 1 && calls < rayon::current_num_threads() { large } else { 0 };
-        if together > 0 {
-            search_together(together, calls, &mut nearest, search)?;
-        }
-        for i in together..splits.len() {
-            search(i, calls, &mut nearest)?;
-        }
+        let nearest = Wanted::new(queries.len(), options.k).search_all(pieces, search)?;
         let found = |found: crate::Neighbor<Candidate<'_>>| {
             let (i, slot) = found.id.place;
             let point = views[i].point(slot)?;
@@ -119,25 +119,74 @@ impl Shard {
     }
 }
 
-/// Searches the first splits: the largest one by itself, then the others at the same time. Each begins with what those that
-/// are done have found, since what is farther is of no use.
-///
-/// `search` takes a split, how many calls use the threads, and what was found so far.
-fn search_together<'v>(
-    splits: usize,
-    calls: usize,
-    nearest: &mut [TopK<Candidate<'v>>],
-    search: impl Fn(usize, usize, &mut [TopK<Candidate<'v>>]) -> Result<(), SearchError> + Sync,
-) -> Result<(), SearchError> {
-    search(0, calls, nearest)?;
-    let nearest = Mutex::new(nearest);
-    (1..splits).into_par_iter().with_max_len(1).try_for_each(|i| {
-        let mut all = nearest.lock().to_vec();
-        search(i, calls * (splits - 1), &mut all)?;
-        for (nearest, all) in nearest.lock().iter_mut().zip(all) {
-            let found = all.into_sorted_vec().into_iter().filter(|found| found.id.place.0 == i);
-            found.for_each(|found| nearest.offer(found.distance, found.id));
+/// What one thread searches: some splits, or a part of a large one.
+#[derive(Debug)]
+struct Piece {
+    splits: Vec<usize>,
+    part: Part,
+}
+
+/// Cuts splits, the largest of which come first, into pieces: those that are to be searched in `parts` into these, the others
+/// into runs of about [`RUN_POINTS`]. `sizes` are their points and `parts`.
+fn pieces(sizes: impl Iterator<Item = (usize, usize)>) -> Vec<Piece> {
+    let (mut pieces, mut runs) = (Vec::new(), Vec::new());
+    let (mut run, mut run_points) = (Vec::new(), 0);
+    for (i, (points, of)) in sizes.enumerate() {
+        if of > 1 {
+            pieces.extend((0..of).map(|number| Piece { splits: vec![i], part: Part { number, of } }));
+            continue;
         }
-        Ok(())
-    })
+        run.push(i);
+        run_points += points;
+        if run_points >= RUN_POINTS {
+            runs.push(std::mem::take(&mut run));
+            run_points = 0;
+        }
+    }
+    // So few that another thread would gain nothing by them.
+    match runs.last_mut() {
+        Some(last) => last.append(&mut run),
+        None => runs.extend((!run.is_empty()).then_some(run)),
+    }
+    pieces.extend(runs.into_iter().map(|splits| Piece { splits, part: Part::WHOLE }));
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The splits of each piece, and the part.
+    fn cut(sizes: &[(usize, usize)]) -> Vec<(Vec<usize>, usize, usize)> {
+        let pieces = pieces(sizes.iter().copied()).into_iter();
+        pieces.map(|Piece { splits, part }| (splits, part.number, part.of)).collect()
+    }
+
+    #[test]
+    fn pieces_are_worth_a_thread() {
+        assert_eq!(cut(&[]), []);
+        assert_eq!(cut(&[(1_000_000, 2)]), [(vec![0], 0, 2), (vec![0], 1, 2)]);
+        assert_eq!(cut(&[(1_000_000, 1)]), [(vec![0], 0, 1)]);
+        assert_eq!(cut(&[(9_000, 1), (8_000, 1), (2_999, 1)]), [(vec![0, 1, 2], 0, 1)]);
+        assert_eq!(cut(&[(90_000, 1), (8_000, 1), (7_000, 1)]), [(vec![0, 1, 2], 0, 1)]);
+    }
+
+    #[test]
+    fn medium_splits_are_searched_in_runs_and_large_ones_in_parts() {
+        assert_eq!(
+            cut(&[(50_000, 1), (20_000, 1), (15_000, 1), (6_000, 1), (5_000, 1), (10, 1)]),
+            [(vec![0], 0, 1), (vec![1], 0, 1), (vec![2, 3, 4, 5], 0, 1)]
+        );
+        assert_eq!(
+            cut(&[(900_000, 2), (15_000, 1), (10_000, 3), (10_000, 1)]),
+            [
+                (vec![0], 0, 2),
+                (vec![0], 1, 2),
+                (vec![2], 0, 3),
+                (vec![2], 1, 3),
+                (vec![2], 2, 3),
+                (vec![1, 3], 0, 1)
+            ]
+        );
+    }
 }
