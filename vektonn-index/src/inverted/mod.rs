@@ -135,11 +135,12 @@ impl<T> InvertedIndex<T> {
         options: &SearchOptions,
         collector: &mut Collector<impl FnMut(f32, u32) -> f32>,
     ) -> Result<(), SearchError> {
+        let same = query.distance_to_all();
         for first in (0..reader.end()).step_by(ROWS_PER_DEADLINE_CHECK as usize) {
             options.check_deadline()?;
             for (first, rows) in reader.runs(first..first.saturating_add(ROWS_PER_DEADLINE_CHECK)) {
                 for (row, slot) in rows.iter().zip(first..) {
-                    collector.offer(query.distance(row), slot);
+                    collector.offer(same.unwrap_or_else(|| query.distance(row)), slot);
                 }
             }
         }

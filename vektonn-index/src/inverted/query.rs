@@ -78,6 +78,11 @@ impl<'q> SparseQuery<'q> {
         pairs.filter(|&(_, value)| value != 0.0)
     }
 
+    /// The final distance to every row, if that is the same: of the zero vector.
+    pub(super) fn distance_to_all(&self) -> Option<f32> {
+        (self.non_zeros == 0).then(|| self.distance(&SparseRow::new(&SparseVector::default())))
+    }
+
     /// The final distance of the query to a row.
     pub(crate) fn distance(&self, row: &SparseRow) -> f32 {
         match &self.lookup {

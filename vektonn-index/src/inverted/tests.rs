@@ -74,6 +74,21 @@ fn far_out_indices_and_values() {
     assert_eq!(distance(Metric::Cosine, &[(0, 1e-45)], &[(0, 1e-45)]), 0.0);
 }
 
+#[test]
+fn from_the_zero_vector_everything_is_as_far() {
+    let rows: [&[_]; 4] = [&[], &[(5, 0.0)], &[(5, -2.0), (9, 1.0)], &[(u32::MAX - 1, f32::MAX)]];
+    for metric in METRICS {
+        for zero in [[].as_slice(), &[(5, 0.0)], &[(5, -0.0), (1 << 30, 0.0)]] {
+            let vector = sparse(zero);
+            let same = SparseQuery::new(metric, &vector).distance_to_all().unwrap();
+            for row in rows {
+                assert_eq!(distance(metric, zero, row).to_bits(), same.to_bits(), "{metric:?} {row:?}");
+            }
+        }
+        assert_eq!(SparseQuery::new(metric, &sparse(&[(5, 1.0), (6, 0.0)])).distance_to_all(), None);
+    }
+}
+
 /// Indices on both sides of the array's limit, many of them met by both vectors.
 fn pairs() -> impl Strategy<Value = Vec<(u32, f32)>> {
     let index = prop_oneof![8 => 0_u32..40, 1 => 262_130_u32..262_160, 1 => 2_147_483_600_u32..2_147_483_640];
