@@ -95,7 +95,8 @@ impl IndexKind {
     }
 }
 
-/// Parameters of the HNSW graph (Malkov and Yashunin, arXiv 1603.09320).
+/// Parameters of the HNSW graph (Malkov and Yashunin, arXiv 1603.09320). Vectors of more than 65,536 dimensions get no graph,
+/// whatever these are: searches compare all of them.
 ///
 /// ```
 /// use vektonn_core::{HnswParams, MemoryMode};
@@ -112,7 +113,7 @@ pub struct HnswParams {
     pub m: u32,
     /// Candidates kept while building (`efConstruction`), from 1 to 1,000,000.
     pub ef_construction: u32,
-    /// Candidates kept while searching (`ef`), from 1 to 1,000,000.
+    /// Candidates kept while searching (`ef`), from 1 to 1,000,000. More than 8,192 are kept only for as many neighbours.
     pub ef_search: u32,
     /// Where the vectors are.
     pub memory: MemoryMode,

@@ -68,12 +68,13 @@ pub enum SpecError {
 }
 
 impl IndexSpec {
-    /// Dense vectors, searched exactly.
+    /// Dense vectors, searched exactly. Beyond 65,536 dimensions there are no codes that make that faster.
     pub fn flat(metric: Metric, dimension: usize) -> Self {
         Self { metric, dimension, kind: IndexKind::Flat }
     }
 
-    /// Dense vectors, searched approximately, through a graph, once there are some thousand.
+    /// Dense vectors, searched approximately, through a graph, once there are some thousand. Beyond 65,536 dimensions there is
+    /// none: all are compared.
     pub fn hnsw(metric: Metric, dimension: usize, params: HnswParams) -> Self {
         Self { metric, dimension, kind: IndexKind::Hnsw(params) }
     }

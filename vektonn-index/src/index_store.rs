@@ -109,7 +109,8 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         Self::new(IndexSpec::flat(metric, dimension))
     }
 
-    /// An empty store of dense vectors that is searched approximately, through a graph, once it holds some thousand.
+    /// An empty store of dense vectors that is searched approximately, through a graph, once it holds some thousand. Vectors
+    /// of more than 65,536 dimensions get no graph: all are compared.
     ///
     /// ```
     /// use vektonn_index::{HnswParams, IndexStore, Metric, SearchOptions, StoreChange};

@@ -67,9 +67,13 @@ const PART_KEPT: usize = 2;
 /// Old points that are linked with every change while a graph is being built: no batch waits for all of them, and searches
 /// are exact for a third more points.
 const LINKED_PER_CHANGE: usize = 4;
-/// With fewer slots for each candidate that is kept, or with more candidates, comparing all takes less time.
+/// With fewer slots for each candidate that is kept, comparing all takes less time.
 const SLOTS_PER_EF: usize = 16;
+/// Candidates that are kept, at most, unless more neighbours are asked for.
 const EF_MAX: usize = 8192;
+/// To keep a candidate takes the longer the more there are: if they are more than that, comparing all takes less time with fewer
+/// slots for each.
+const SLOTS_PER_MANY: usize = 1024;
 
 /// Rows of f32 with a graph, once there are enough of them. `T` is what the owner keeps with each row.
 pub(crate) struct HnswIndex<T> {
@@ -340,11 +344,8 @@ impl<T> HnswIndex<T> {
         query: &DenseQuery<'_>,
         options: &SearchOptions,
     ) -> Option<Vec<u32>> {
-        let k = options.k;
-        let ef = options.ef_search.unwrap_or(self.params.ef_search as usize).max(k);
-        if ef > EF_MAX || ef * SLOTS_PER_EF > reader.end() as usize || !query.has_direction {
-            return None;
-        }
+        let ef_search = options.ef_search.unwrap_or(self.params.ef_search as usize);
+        let ef = ef_of(options.k, ef_search, reader.end() as usize).filter(|_| query.has_direction)?;
         let codes = &**graph.codes.load();
         let mut scratch = Scratch::take();
         let mut coded = std::mem::take(&mut scratch.query);
@@ -372,4 +373,11 @@ impl<T> HnswIndex<T> {
         scratch.give_back();
         found
     }
+}
+
+/// How many candidates a search keeps in an index of so many slots, or nothing if comparing all takes less time.
+fn ef_of(k: usize, ef_search: usize, slots: usize) -> Option<usize> {
+    let ef = ef_search.min(EF_MAX).max(k);
+    let ef_max = if ef <= EF_MAX { slots / SLOTS_PER_EF } else { slots / SLOTS_PER_MANY };
+    (ef <= ef_max).then_some(ef)
 }

@@ -312,6 +312,28 @@ fn equal_points_are_all_reachable() {
     assert!(found.iter().all(|&(distance, _)| distance == 0), "{found:?}");
 }
 
+/// However many candidates are asked for: only where there are few points for each are all compared.
+#[test]
+fn a_large_ef_is_no_scan() {
+    for (k, ef_search, slots, ef) in [
+        (10, 100, 4096, Some(100)),
+        (10, 257, 4096, None),
+        (257, 10, 4096, None),
+        (10, EF_MAX, 1 << 17, Some(EF_MAX)),
+        (10, EF_MAX + 1, 1 << 17, Some(EF_MAX)),
+        (10, 1_000_000, 1 << 17, Some(EF_MAX)),
+        (10, 1_000_000, (1 << 17) - 1, None),
+        (EF_MAX, 10, 1 << 17, Some(EF_MAX)),
+        (EF_MAX + 1, 10, 1 << 17, None),
+        (EF_MAX + 1, 10, 1 << 24, Some(EF_MAX + 1)),
+        (16_384, 1_000_000, 1 << 24, Some(16_384)),
+        (16_385, 10, 1 << 24, None),
+        (usize::MAX, 10, usize::MAX, None),
+    ] {
+        assert_eq!(ef_of(k, ef_search, slots), ef, "{k} of {slots}, ef {ef_search}");
+    }
+}
+
 #[test]
 fn a_graph_is_begun_and_given_up_with_the_number_of_points() {
     let mut subject = Subject::new(Metric::L2, 8, SMALL, 200);
