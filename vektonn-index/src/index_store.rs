@@ -1,5 +1,6 @@
 //! Your ids and payloads on top of an index.
 
+use std::fmt;
 use std::hash::Hash;
 use std::path::Path;
 use std::sync::Arc;
@@ -41,6 +42,13 @@ pub struct IndexStore<Id, Payload = ()> {
     timeline: Arc<Timeline>,
     ids: RwLock<IdMap>,
     len: AtomicUsize,
+}
+
+impl<Id, Payload> fmt::Debug for IndexStore<Id, Payload> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { spec, len, .. } = self;
+        f.debug_struct("IndexStore").field("spec", spec).field("len", len).finish_non_exhaustive()
+    }
 }
 
 /// What is kept with each row.
@@ -85,15 +93,16 @@ impl<Id, Payload> StoreChange<Id, Payload> {
 }
 
 /// Why a batch of changes was refused. Nothing of it was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// A vector does not fit the index.
-    #[error("change {position}: {source}")]
+    // Not named `source`: the message is whole, and a chain would repeat the end of it.
+    #[error("change {position}: {error}")]
     Vector {
         /// Which change of the batch, from 0.
         position: usize,
         /// What is wrong with its vector.
-        source: VectorError,
+        error: VectorError,
     },
     /// There is no room for all points of the batch, beside those that it replaces or deletes.
     #[error(transparent)]
@@ -225,7 +234,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         let changes: Vec<_> = changes.into_iter().collect();
         for (position, change) in changes.iter().enumerate() {
             if let StoreChange::Upsert { vector, .. } = change {
-                self.spec.check_stored(vector).map_err(|source| ApplyError::Vector { position, source })?;
+                self.spec.check_stored(vector).map_err(|error| ApplyError::Vector { position, error })?;
             }
         }
         let batch = self.timeline.write();

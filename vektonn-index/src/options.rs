@@ -88,7 +88,7 @@ pub struct BatchSearchError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SearchError {
     /// The query vector does not fit the index.
-    #[error("{0}")]
+    #[error(transparent)]
     Vector(#[from] VectorError),
     /// The deadline passed before the search was finished.
     #[error("the search did not finish before its deadline")]

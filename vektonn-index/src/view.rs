@@ -1,5 +1,6 @@
 //! What a search sees: a store at one point in time.
 
+use std::fmt;
 use std::hash::Hash;
 
 use faer::MatRef;
@@ -38,6 +39,12 @@ use crate::top_k::TopK;
 pub struct View<'s, Id, Payload> {
     store: &'s IndexStore<Id, Payload>,
     pin: Pin<'s>,
+}
+
+impl<Id, Payload> fmt::Debug for View<'_, Id, Payload> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("store", self.store).field("batch", &self.pin.batch()).finish()
+    }
 }
 
 impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
@@ -311,6 +318,38 @@ pub struct Hit<'v, Id, Payload> {
     /// What was stored with it.
     pub payload: &'v Payload,
     point: Point<'v, Id, Payload>,
+}
+
+// By hand, since that needs nothing of ids and payloads.
+impl<Id, Payload> Clone for Point<'_, Id, Payload> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Id, Payload> Copy for Point<'_, Id, Payload> {}
+
+impl<Id, Payload> Clone for Hit<'_, Id, Payload> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Id, Payload> Copy for Hit<'_, Id, Payload> {}
+
+impl<Id: fmt::Debug, Payload: fmt::Debug> fmt::Debug for Point<'_, Id, Payload> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, payload, .. } = self;
+        f.debug_struct("Point").field("id", id).field("payload", payload).finish_non_exhaustive()
+    }
+}
+
+impl<Id: fmt::Debug, Payload: fmt::Debug> fmt::Debug for Hit<'_, Id, Payload> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { distance, id, payload, .. } = self;
+        let mut hit = f.debug_struct("Hit");
+        hit.field("distance", distance).field("id", id).field("payload", payload).finish_non_exhaustive()
+    }
 }
 
 impl<Id, Payload> Point<'_, Id, Payload> {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 use vektonn_core::{
@@ -23,6 +24,10 @@ fn vector(first: f32) -> Vec<f32> {
     vector
 }
 
+fn full(directory: &Path) -> IndexFull {
+    IndexFull::Files { directory: directory.to_owned(), kind: ErrorKind::NotFound }
+}
+
 #[test]
 fn a_batch_that_does_not_fit_changes_nothing_in_a_store() {
     let directory = tempfile::tempdir().unwrap();
@@ -34,9 +39,13 @@ fn a_batch_that_does_not_fit_changes_nothing_in_a_store() {
 
     // A deletion, replaced points and new ones: the first file has room for some of them.
     let batch = || (0..FIRST_FILE).map(|id| point(id, "new")).chain([StoreChange::delete(0)]);
-    let full = ApplyError::Full(IndexFull::Files(ErrorKind::NotFound));
-    assert_eq!(store.apply([StoreChange::delete(1)].into_iter().chain(batch())), Err(full));
-    assert_eq!(full.to_string(), "cannot make room for vectors in a file: entity not found");
+    let refused = store.apply([StoreChange::delete(1)].into_iter().chain(batch())).unwrap_err();
+    let place = directory.path().display().to_string();
+    assert_eq!(
+        refused.to_string(),
+        format!("cannot make room for vectors in a file of {place}: entity not found")
+    );
+    assert_eq!(refused, ApplyError::Full(full(directory.path())));
     assert_eq!((store.len(), store.view().iter().count()), (40, 40));
     assert!(store.view().iter().all(|point| *point.payload == "old"));
     let nearest = store.search(&vector(1.0), &SearchOptions::new(1)).unwrap();
@@ -88,7 +97,7 @@ fn a_batch_that_does_not_fit_changes_nothing_in_a_shard() {
         let many = (100..100 + i64::from(FIRST_FILE)).map(|id| upsert(id, crowded));
         let deleted = Change::Delete(Tombstone { permanent_attributes: attributes(0, true) });
         let batch = [deleted, upsert(7, !crowded), upsert(8, !crowded)].into_iter().chain(many);
-        assert_eq!(shard.apply(batch.collect()), Err(IndexFull::Files(ErrorKind::NotFound)));
+        assert_eq!(shard.apply(batch.collect()), Err(full(directory.path())));
         assert_eq!((shard.snapshot().digest(), shard.len()), (before, 10));
     }
     shard.apply(vec![upsert(7, true), upsert(8, false)]).unwrap();

@@ -51,9 +51,9 @@ fn a_store_refuses_what_does_not_fit_whole_batches_of_it() {
         let beyond = SparseVector::new(&[10_u32], &[1.0], DIMENSION + 1).unwrap();
         let dense = StoredVector::try_from([1.0; DIMENSION]).unwrap();
         let dimension = VectorError::Dimension { dimension: DIMENSION };
-        for (bad, source) in [(beyond.clone().into(), dimension), (dense, VectorError::MustBeSparse)] {
+        for (bad, error) in [(beyond.clone().into(), dimension), (dense, VectorError::MustBeSparse)] {
             let changes = [StoreChange::upsert(1, fits.clone().into(), ()), StoreChange::upsert(2, bad, ())];
-            assert_eq!(store.apply(changes), Err(ApplyError::Vector { position: 1, source }));
+            assert_eq!(store.apply(changes), Err(ApplyError::Vector { position: 1, error }));
             assert!(store.is_empty());
         }
         let options = SearchOptions::new(1);

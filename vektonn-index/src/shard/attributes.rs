@@ -17,6 +17,7 @@ pub struct MissingAttribute(pub String);
 /// The payload attributes of a data point: one bit for each payload attribute of the index that tells whether it
 /// is present (a data source may have got a new attribute after the point was written), then their values as in
 /// a key of the log.
+#[derive(Debug)]
 pub(super) struct Payload(Box<[u8]>);
 
 impl Payload {

@@ -34,6 +34,13 @@ pub struct Snapshot<'s> {
     splits: std::sync::Arc<Table>,
 }
 
+impl fmt::Debug for Snapshot<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (batch, splits) = (self.pin.batch(), self.splits.len());
+        f.debug_struct("Snapshot").field("batch", &batch).field("splits", &splits).finish()
+    }
+}
+
 impl Shard {
     /// The shard as it is now.
     pub fn snapshot(&self) -> Snapshot<'_> {

@@ -10,6 +10,7 @@ mod search;
 mod splits;
 
 use std::cmp::Reverse;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -74,7 +75,7 @@ pub enum BadChange {
     #[error(transparent)]
     Attribute(#[from] MissingAttribute),
     /// The vector does not fit the data source.
-    #[error("{0}")]
+    #[error(transparent)]
     Vector(#[from] VectorError),
 }
 
@@ -128,9 +129,19 @@ pub struct SplitStats {
 }
 
 /// A change, ready to be applied to its split.
+#[derive(Debug)]
 pub struct PreparedChange {
     split: Box<[u8]>,
     change: SplitChange,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (index, splits) = (self.meta.id(), self.splits.all().len());
+        let mut shard = f.debug_struct("Shard");
+        shard.field("index", index).field("shard_id", &self.shard_id).field("spec", &self.spec);
+        shard.field("splits", &splits).finish_non_exhaustive()
+    }
 }
 
 impl Shard {

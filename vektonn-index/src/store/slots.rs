@@ -13,7 +13,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::mem::size_of;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -64,14 +64,19 @@ struct Vacancies {
 }
 
 /// There is no room for another point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IndexFull {
     /// All slots are in use.
     #[error("an index holds at most {} points at a time", u32::MAX)]
     Slots,
     /// A file for vectors cannot be made or enlarged.
-    #[error("cannot make room for vectors in a file: {0}")]
-    Files(io::ErrorKind),
+    #[error("cannot make room for vectors in a file of {}: {kind}", .directory.display())]
+    Files {
+        /// Where the file is, or was to be.
+        directory: PathBuf,
+        /// What the system says.
+        kind: io::ErrorKind,
+    },
 }
 
 impl<T, R> Slots<T, R> {
@@ -251,7 +256,11 @@ impl<T, R> Slots<T, R> {
         match &self.directory {
             None => self.rows.reserve(slot, |n| (0..n).map(|_| SlotCell::vacant()).collect()),
             Some(directory) => {
-                self.rows.reserve_in(slot, directory).map_err(|error| IndexFull::Files(error.kind()))?;
+                let full = |error: io::Error| IndexFull::Files {
+                    directory: (**directory).into(),
+                    kind: error.kind(),
+                };
+                self.rows.reserve_in(slot, directory).map_err(full)?;
             }
         }
         Ok(())
@@ -531,7 +540,7 @@ mod tests {
     #[test]
     fn where_room_was_made_inserting_is_no_error() {
         let directory = tempfile::tempdir().unwrap();
-        let in_files = Some(directory.path().into());
+        let (in_files, gone) = (Some(directory.path().into()), directory.path().to_owned());
         // So wide that the first rows are in a file.
         let row = || std::iter::repeat_n(0.0, 1024);
         let slots = Slots::<u32, f32>::with_rows_in(Arc::new(Timeline::new()), 1024, in_files);
@@ -540,8 +549,8 @@ mod tests {
         let batch = slots.timeline().write();
         let insert = |i: u32| slots.insert(&batch, i, row());
         let first: Vec<u32> = (0..64).map(|i| insert(i).unwrap()).collect();
-        let full = Err(IndexFull::Files(io::ErrorKind::NotFound));
-        assert_eq!((insert(64).map(|_| ()), slots.reserve(&batch, 1)), (full, full));
+        let full = Err(IndexFull::Files { directory: gone, kind: io::ErrorKind::NotFound });
+        assert_eq!((insert(64).map(|_| ()), slots.reserve(&batch, 1)), (full.clone(), full.clone()));
         first.iter().for_each(|&slot| slots.remove(&batch, slot));
         drop(batch);
         drop(slots.timeline().write());
