@@ -23,7 +23,8 @@ pub(crate) const EF: (RangeInclusive<u32>, &str) = (1..=1_000_000, "a whole numb
 pub enum Metric {
     /// Squared Euclidean distance, ascending.
     L2,
-    /// Inner product, descending.
+    /// Inner product, descending, as users of a server see it. Inside, and in what an `IndexStore` finds, it is negated: smaller
+    /// is nearer.
     InnerProduct,
     /// 1 - cosine of the angle, ascending. The zero vector has distance 1 to everything.
     Cosine,

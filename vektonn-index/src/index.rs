@@ -62,7 +62,7 @@ pub enum SpecError {
     /// There is no graph of such parameters.
     #[error(transparent)]
     GraphParams(#[from] HnswParamsError),
-    /// The environment asks for an instruction set that cannot be used.
+    /// The environment variable `VEKTONN_INSTRUCTION_SET` asks for an instruction set that cannot be used.
     #[error(transparent)]
     InstructionSet(#[from] InstructionSetError),
 }

@@ -113,7 +113,8 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// An empty store of dense vectors.
     ///
     /// # Errors
-    /// [`SpecError`] if the metric is for sparse vectors only or the dimension is 0.
+    /// [`SpecError`] if the metric is for sparse vectors only, the dimension is 0, or the environment asks for an
+    /// [`InstructionSet`] that cannot be used.
     pub fn dense(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
         Self::new(IndexSpec::flat(metric, dimension))
     }
@@ -132,7 +133,8 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// ```
     ///
     /// # Errors
-    /// [`SpecError`] if the metric is for sparse vectors only, the dimension is 0, or the parameters are out of range.
+    /// [`SpecError`] if the metric is for sparse vectors only, the dimension is 0, the parameters are out of range, or the
+    /// environment asks for an [`InstructionSet`] that cannot be used.
     pub fn hnsw(metric: Metric, dimension: usize, params: HnswParams) -> Result<Self, SpecError> {
         Self::new(IndexSpec::hnsw(metric, dimension, params))
     }
@@ -140,7 +142,8 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     /// An empty store of sparse vectors with indices below `dimension`.
     ///
     /// # Errors
-    /// [`SpecError`] if the metric is for dense vectors only or the dimension is 0.
+    /// [`SpecError`] if the metric is for dense vectors only, the dimension is 0, or the environment asks for an
+    /// [`InstructionSet`] that cannot be used.
     pub fn sparse(metric: Metric, dimension: usize) -> Result<Self, SpecError> {
         Self::new(IndexSpec::inverted(metric, dimension))
     }
@@ -202,7 +205,7 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         self.len() == 0
     }
 
-    /// Bytes of memory in use, heap data inside of ids and payloads not included.
+    /// Bytes of memory in use, heap data inside of ids and payloads not included. Waits for a batch that is being applied.
     pub fn bytes(&self) -> usize {
         self.index.bytes() + self.ids.read().bytes()
     }
@@ -336,7 +339,8 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
         self.view().search_rows(queries, options, ids_of)
     }
 
-    /// The same for sparse queries (queries x dimensions), compressed by rows or by columns.
+    /// Searches for every row of a sparse matrix (queries x dimensions), compressed by rows or by columns, on all threads of
+    /// the current rayon pool. All rows see the same points. For payloads, use [`View::search_batch_sparse`].
     ///
     /// ```
     /// use vektonn_index::sprs::CsMat;

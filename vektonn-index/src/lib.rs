@@ -21,6 +21,11 @@
 //! Distances are smaller for nearer points, everywhere in this crate's [`IndexStore`]: an inner product is
 //! negated. Searches never wait for writers, and see each batch of changes whole or not at all.
 //!
+//! Distances are computed with the best [`InstructionSet`] of the processor, or with the one that the environment variable
+//! `VEKTONN_INSTRUCTION_SET` names when an index is made: all give the same bits.
+//!
+//! It runs on Unix only: vectors may be in mapped files, in a way that other systems do not know. It is tested on Linux.
+//!
 //! Feature `serde`: results can be serialized.
 
 #[cfg(feature = "bench")]

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 /// What was found and how far it is from the query; smaller is closer.
 ///
 /// Neighbours are ordered by distance, +infinity last, then by id, so that equal distances always come in the
-/// same order. A final distance is never NaN or -0.0 (see the module `distance`).
+/// same order. A final distance is never NaN or -0.0; one beyond the range of f32 is +infinity.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Neighbor<Id> {

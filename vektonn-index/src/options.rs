@@ -37,8 +37,9 @@ impl SearchOptions {
 
     /// Lets a search of a sparse index miss some neighbours to be faster. Coordinates that could add little to a score are not
     /// looked for: `share` of what all could add is, for every point, and the best points by that are compared. A share
-    /// of 0.7 finds most neighbours in text, a smaller one fewer. Distances are exact. Other indexes, Jaccard, and a share
-    /// of 1 or more search exactly.
+    /// of 0.7 finds most neighbours in text, a smaller one fewer. Distances are exact. A share that leaves fewer than `k`
+    /// points to compare is of no use: then the search is done again, exactly. One below 0 counts as 0; with 1 or more, or NaN,
+    /// the search is exact, and so it always is for Jaccard. Dense indexes do not look at it.
     #[must_use]
     pub fn approximation(mut self, share: f32) -> Self {
         self.approximation = Some(share);

@@ -81,7 +81,8 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
         self.search_rows(queries, options, |hits| hits)
     }
 
-    /// The same for sparse queries (queries x dimensions), compressed by rows or by columns.
+    /// Searches for every row of a sparse matrix (queries x dimensions), compressed by rows or by columns, on all threads of
+    /// the current rayon pool.
     ///
     /// # Errors
     /// [`BatchSearchError`].

@@ -205,7 +205,7 @@ impl Shard {
         self.len() == 0
     }
 
-    /// The size of the shard and of its splits.
+    /// The size of the shard and of its splits. Looks at every point, and waits for batches that are being applied.
     pub fn stats(&self) -> ShardStats {
         let mut splits: Vec<SplitStats> = self
             .splits
