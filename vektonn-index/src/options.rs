@@ -4,6 +4,9 @@ use std::time::Instant;
 
 use vektonn_core::VectorError;
 
+/// Bounds exclude little if more than one in so many rows is asked for.
+const ROWS_PER_NEIGHBOUR_MIN: usize = 8;
+
 /// How to search. More options will come, so it is made by [`SearchOptions::new`] and its setters.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -51,6 +54,11 @@ impl SearchOptions {
     pub fn deadline(mut self, deadline: Instant) -> Self {
         self.deadline = Some(deadline);
         self
+    }
+
+    /// Whether it asks for so many of the rows that all of them may as well be compared.
+    pub(crate) fn wants_many_of(&self, rows: usize) -> bool {
+        self.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > rows
     }
 
     /// To be called every now and then by a search.

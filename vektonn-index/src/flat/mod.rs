@@ -28,9 +28,6 @@ const CODED_ROWS_MIN: usize = 4096;
 /// A thread has a part of an index for itself if it has at least so many coordinates: that takes it some 100 microseconds.
 const PART_COORDINATES_MIN: usize = if cfg!(test) { 4 << 10 } else { 4 << 20 };
 
-/// Codes exclude little if more than one in so many rows is asked for.
-const ROWS_PER_NEIGHBOUR_MIN: usize = 8;
-
 /// Rows of f32, with codes. `T` is what the owner keeps with each row.
 pub(crate) struct FlatIndex<T> {
     rows: DenseRows<T>,
@@ -85,7 +82,7 @@ impl<T> FlatIndex<T> {
         collectors: &mut [Collector<impl FnMut(f32, u32) -> f32>],
     ) -> Result<(), SearchError> {
         let rows = reader.end() as usize;
-        if !self.plane.is_used(rows) || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > rows {
+        if !self.plane.is_used(rows) || options.wants_many_of(rows) {
             return self.rows.search_rows(reader, queries, options, part, collectors);
         }
         // Where all rows are equally far there is nothing to exclude.

@@ -38,9 +38,6 @@ use windows::Windows;
 /// Rows scanned between two looks at the clock.
 const ROWS_PER_DEADLINE_CHECK: u32 = 4096;
 
-/// Sums exclude little if more than one in so many rows is asked for.
-const ROWS_PER_NEIGHBOUR_MIN: usize = 8;
-
 /// The share of approximate indexes: it finds most neighbours in text.
 const APPROXIMATION: f32 = 0.7;
 
@@ -119,9 +116,7 @@ impl<T> InvertedIndex<T> {
             return Ok(());
         }
         // The zero vector is equally far from everything: there is nothing to exclude.
-        if !(1..=plan::TERMS_MAX).contains(&query.len())
-            || options.k.saturating_mul(ROWS_PER_NEIGHBOUR_MIN) > reader.end() as usize
-        {
+        if !(1..=plan::TERMS_MAX).contains(&query.len()) || options.wants_many_of(reader.end() as usize) {
             return self.search_rows(reader, &query, options, collector);
         }
         self.search_windows(reader, &query, options, collector)
