@@ -56,15 +56,8 @@ impl Basis {
         let kind = if dimension <= LINE {
             Kind::Own
         } else {
-            let widths = std::iter::successors(may_project.then_some(LINE), |width| Some(width * 2));
-            let widths =
-                widths.take_while(|width| width * 2 <= dimension && width * ROWS_PER_AXIS <= rows.len());
-            let sample = Sample::new(rows, dimension, dense);
-            let found = widths.map(|width| sample.subspace(width)).find(|space| sample.is_kept_by(space));
-            match found {
-                Some(space) => Kind::Projected(sample.projection(&space, &rotating)),
-                None => Kind::Rotated(Rotation::new(dimension)),
-            }
+            let projection = may_project.then(|| Projection::fit(rows, dimension, dense, &rotating));
+            projection.flatten().map_or_else(|| Kind::Rotated(Rotation::new(dimension)), Kind::Projected)
         };
         Self { dense, rotating, kind }
     }
@@ -111,6 +104,20 @@ impl Basis {
         let whole = row.iter().zip(mean).map(|(&x, &mean)| (f64::from(x) * factor - f64::from(mean)).powi(2));
         let kept: f64 = coordinates.iter().map(|x| x * x).sum();
         (whole.sum::<f64>() - kept).max(0.0)
+    }
+}
+
+impl Projection {
+    /// The narrowest one that keeps nearly all of these rows, if there is any.
+    fn fit(rows: &[Vec<f32>], dimension: usize, dense: DenseKernels, rotating: &CodeKernels) -> Option<Self> {
+        let widths = std::iter::successors(Some(LINE), |width| Some(width * 2));
+        let can_be = |width: &usize| width * 2 <= dimension && width * ROWS_PER_AXIS <= rows.len();
+        let mut widths = widths.take_while(can_be).peekable();
+        // Where there are none, rows need not be copied.
+        widths.peek()?;
+        let sample = Sample::new(rows, dimension, dense);
+        let space = widths.map(|width| sample.subspace(width)).find(|space| sample.is_kept_by(space))?;
+        Some(sample.projection(&space, rotating))
     }
 }
 

@@ -161,7 +161,7 @@ impl<T> HnswIndex<T> {
             }
             (None, None) => {
                 // Whatever was alive before this batch is linked from the first slot on.
-                let codes = self.new_codes(batch);
+                let codes = self.new_codes(batch, writer);
                 writer.drift = Drift::from(codes.quantizer.error);
                 let graph = Arc::new(Graph::new(
                     self.params,
