@@ -58,20 +58,20 @@ impl AttributeLayout {
     }
 
     /// All attributes of a stored point: id, split, payload, each group ordered by key.
-    pub(super) fn decode(&self, id: &[u8], split: &[u8], payload: &Payload) -> Vec<Attribute> {
+    pub(super) fn decode(&self, id: &[u8], split: &[AttributeValue], payload: &Payload) -> Vec<Attribute> {
         let (present, payload) = payload.0.split_at(self.payload.len().div_ceil(8));
         let payload_keys = self.payload.iter().enumerate();
         let payload_keys =
             payload_keys.filter(|(i, _)| present[i / 8] & 1 << (i % 8) != 0).map(|(_, key)| key);
-        let mut attributes = named(self.id.iter(), id);
-        attributes.extend(named(self.split.iter(), split));
-        attributes.extend(named(payload_keys, payload));
+        let mut attributes: Vec<Attribute> = named(self.id.iter(), decode_values(id)).collect();
+        attributes.extend(self.split_attributes(split));
+        attributes.extend(named(payload_keys, decode_values(payload)));
         attributes
     }
 
-    /// The attributes of an encoded split key.
-    pub(super) fn split_attributes(&self, split: &[u8]) -> Vec<Attribute> {
-        named(self.split.iter(), split)
+    /// The attributes of a split with these values.
+    pub(super) fn split_attributes(&self, split: &[AttributeValue]) -> Vec<Attribute> {
+        named(self.split.iter(), split.iter().cloned()).collect()
     }
 
     /// The split that a filter names, if it names exactly one.
@@ -79,12 +79,12 @@ impl AttributeLayout {
         self.encode_split(filter).ok()
     }
 
-    /// Whether a split has all attributes of a filter.
-    pub(super) fn split_matches(&self, split: &[u8], filter: &[Attribute]) -> bool {
-        filter.is_empty() || {
-            let attributes = self.split_attributes(split);
-            filter.iter().all(|wanted| attributes.contains(wanted))
-        }
+    /// Whether a split with these values has all attributes of a filter.
+    pub(super) fn split_matches(&self, split: &[AttributeValue], filter: &[Attribute]) -> bool {
+        let has = |wanted: &Attribute| {
+            self.split.iter().zip(split).any(|(key, value)| *key == wanted.key && *value == wanted.value)
+        };
+        filter.iter().all(has)
     }
 }
 
@@ -98,7 +98,14 @@ fn encode(keys: &[String], attributes: &[Attribute]) -> Result<Box<[u8]>, Missin
     Ok(codec::encode_key(values).into())
 }
 
-fn named<'k>(keys: impl Iterator<Item = &'k String>, values: &[u8]) -> Vec<Attribute> {
-    let values = codec::decode_key(values).expect("the shard encoded these bytes itself");
-    keys.zip(values).map(|(key, value)| Attribute { key: key.clone(), value }).collect()
+/// The values of an id, a split or a payload.
+pub(super) fn decode_values(values: &[u8]) -> Vec<AttributeValue> {
+    codec::decode_key(values).expect("the shard encoded these bytes itself")
+}
+
+fn named<'k>(
+    keys: impl Iterator<Item = &'k String>,
+    values: impl IntoIterator<Item = AttributeValue>,
+) -> impl Iterator<Item = Attribute> {
+    keys.zip(values).map(|(key, value)| Attribute { key: key.clone(), value })
 }

@@ -212,7 +212,7 @@ impl Shard {
             .all()
             .values()
             .map(|split| SplitStats {
-                attributes: self.layout.split_attributes(split.key()),
+                attributes: self.layout.split_attributes(split.values()),
                 points: split.store().len(),
                 bytes: split.bytes(),
                 mapped_bytes: split.store().mapped_bytes(),

@@ -101,7 +101,7 @@ impl Shard {
             let point = views[i].point(slot)?;
             Some(FoundDataPoint {
                 vector: retrieve_vectors.then(|| point.vector()),
-                attributes: self.layout.decode(point.id, splits[i].key(), point.payload),
+                attributes: self.layout.decode(point.id, splits[i].values(), point.payload),
                 distance: self.as_users_see_it(found.distance),
             })
         };

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use vektonn_core::Attribute;
+use vektonn_core::{Attribute, AttributeValue};
 
 use super::PreparedChange;
-use super::attributes::{AttributeLayout, Payload};
+use super::attributes::{AttributeLayout, Payload, decode_values};
 use crate::distance::{DenseKernels, InstructionSet};
 use crate::index::IndexSpec;
 use crate::index_store::{IndexStore, StoreChange};
@@ -24,6 +24,8 @@ pub(super) type SplitChange = StoreChange<Box<[u8]>, Payload>;
 /// The points of a shard that have the same split attributes.
 pub(super) struct Split {
     key: Box<[u8]>,
+    /// What the key encodes.
+    values: Box<[AttributeValue]>,
     store: SplitStore,
 }
 
@@ -45,6 +47,11 @@ impl Split {
     /// The encoded values of the split attributes; empty if the index has none.
     pub(super) fn key(&self) -> &[u8] {
         &self.key
+    }
+
+    /// The values of the split attributes.
+    pub(super) fn values(&self) -> &[AttributeValue] {
+        &self.values
     }
 
     pub(super) fn store(&self) -> &SplitStore {
@@ -89,7 +96,7 @@ impl Splits {
             return table.get(&key).cloned().into_iter().collect();
         }
         let mut splits: Vec<_> =
-            table.values().filter(|split| layout.split_matches(split.key(), filter)).cloned().collect();
+            table.values().filter(|split| layout.split_matches(split.values(), filter)).cloned().collect();
         // Writers change the sizes meanwhile: each is asked once.
         splits.sort_by_cached_key(|split| Reverse(split.store.len()));
         splits
@@ -145,7 +152,8 @@ impl Splits {
         table.extend(missing.into_iter().map(|key| {
             let timeline = Arc::clone(&self.timeline);
             let store = IndexStore::on_timeline(self.spec, self.kernels, timeline, &self.directory);
-            (key.clone(), Arc::new(Split { key, store }))
+            let values = decode_values(&key).into();
+            (key.clone(), Arc::new(Split { key, values, store }))
         }));
         self.table.store(Arc::new(table));
     }
