@@ -270,11 +270,13 @@ fn batches(signed: bool) -> impl Strategy<Value = Vec<Changes>> {
 /// Windows are sealed, merged and made anew on the way, and readers of earlier batches go on.
 fn searches_agree(
     metric: Metric,
+    last_number: u32,
     batches: Vec<Changes>,
     queries: Vec<Vec<(u32, f32)>>,
     k: usize,
 ) -> Result<(), TestCaseError> {
     let mut model = Model::new(metric, InstructionSet::detect().unwrap());
+    model.index.windows = Windows::new(metric).with_numbers_given(last_number);
     let timeline = Arc::clone(&model.timeline);
     let mut pins = vec![timeline.pin()];
     let queries: Vec<SparseVector> = queries.iter().map(|pairs| sparse(pairs)).collect();
@@ -304,9 +306,11 @@ proptest! {
         batches in any::<bool>().prop_flat_map(batches),
         queries in vec(any::<bool>().prop_flat_map(term_vector), 1..4),
         k in prop_oneof![4 => 1_usize..12, 1 => 12_usize..500],
+        // Windows run out of numbers on the way, or do not.
+        last_number in prop_oneof![Just(1), u32::MAX - 20..=u32::MAX],
     ) {
         for metric in METRICS {
-            searches_agree(metric, batches.clone(), queries.clone(), k)?;
+            searches_agree(metric, last_number, batches.clone(), queries.clone(), k)?;
         }
     }
 }

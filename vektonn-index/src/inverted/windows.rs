@@ -57,7 +57,7 @@ pub(super) struct Windows {
     writer: Mutex<Writer>,
 }
 
-/// What only writers need to know. Windows and tails share one sequence of numbers.
+/// What only writers need to know. Windows and tails share one sequence of numbers, which begins with 1.
 struct Writer {
     windows: Vec<Tracked>,
     tail: Arc<Tail>,
@@ -120,6 +120,15 @@ impl Windows {
             due: VecDeque::new(),
         };
         Self { metric, layout: ArcSwap::from_pointee(layout), writer: Mutex::new(writer) }
+    }
+
+    /// As if so many numbers had been given before.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn with_numbers_given(self, last_number: u32) -> Self {
+        let mut writer = self.writer.lock();
+        (writer.last_number, writer.tail_number) = (last_number, last_number);
+        drop(writer);
+        self
     }
 
     /// Where to look for what a batch sees that was pinned before.
@@ -192,8 +201,25 @@ impl Writer {
     }
 
     fn next_number(&mut self) -> u32 {
-        self.last_number = self.last_number.checked_add(1).expect("fewer than 2^32 windows were ever made");
+        if self.last_number == u32::MAX {
+            self.renumber();
+        }
+        self.last_number += 1;
         self.last_number
+    }
+
+    /// Gives the smallest numbers to what is in use, and 0 to what is not: after some 10^11 new points they run out.
+    fn renumber(&mut self) {
+        let mut used: Vec<u32> = self.windows.iter().map(|tracked| tracked.number).collect();
+        used.push(self.tail_number);
+        used.sort_unstable();
+        let renumber =
+            |number: &mut u32| *number = used.binary_search(number).map_or(0, |place| place as u32 + 1);
+        self.homes.iter_mut().for_each(renumber);
+        self.due.iter_mut().for_each(|(_, number)| renumber(number));
+        self.windows.iter_mut().for_each(|tracked| renumber(&mut tracked.number));
+        renumber(&mut self.tail_number);
+        self.last_number = used.len() as u32;
     }
 
     /// Makes a window of the tail and of what is open, level by level, until there is room.
