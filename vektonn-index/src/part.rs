@@ -39,7 +39,10 @@ impl SharedBound {
 
     /// Tells of a bound; returns the smallest of all.
     pub(crate) fn tighten(&self, bound: f32) -> f32 {
-        self.0.fetch_min(in_order(bound.to_bits() as i32), Ordering::Relaxed);
+        // Most of them do not tighten it: as long as a thread has too few candidates, none does. A look takes less time.
+        if bound < self.get() {
+            self.0.fetch_min(in_order(bound.to_bits() as i32), Ordering::Relaxed);
+        }
         self.get()
     }
 }
@@ -62,7 +65,7 @@ impl Wanted {
         Self { k, bounds: (0..queries).map(|_| SharedBound::new(bound)).collect() }
     }
 
-    /// Searches a piece of what there is, on this thread: what of it is among the nearest that are known, for each query.
+    /// Searches a piece of what there is on this thread; returns what of it is within the bounds, for each query.
     pub(crate) fn search<T: Ord>(
         &self,
         search: impl FnOnce(&mut [Nearest<'_, T>]) -> Result<(), SearchError>,
