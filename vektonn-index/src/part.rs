@@ -47,67 +47,75 @@ impl SharedBound {
     }
 }
 
-/// What is looked for: for each query the `k` nearest.
+/// What is looked for: for each of so many queries the `k` nearest.
 pub(crate) struct Wanted {
+    queries: usize,
     k: usize,
-    bounds: Vec<SharedBound>,
 }
 
 /// What one thread has found of what a query looks for.
 pub(crate) struct Nearest<'b, T> {
     found: TopK<T>,
-    bound: &'b SharedBound,
+    /// What all threads have reached, if there are others.
+    shared: Option<&'b SharedBound>,
 }
 
 impl Wanted {
     pub(crate) fn new(queries: usize, k: usize) -> Self {
-        let bound = TopK::<u32>::new(k).bound();
-        Self { k, bounds: (0..queries).map(|_| SharedBound::new(bound)).collect() }
+        Self { queries, k }
     }
 
-    /// Searches a piece of what there is on this thread; returns what of it is within the bounds, for each query.
+    /// Searches on this thread alone; returns what is nearest for each query.
     pub(crate) fn search<T: Ord>(
         &self,
         search: impl FnOnce(&mut [Nearest<'_, T>]) -> Result<(), SearchError>,
     ) -> Result<Vec<TopK<T>>, SearchError> {
-        let none = |bound| Nearest { found: TopK::new(self.k), bound };
-        let mut nearest: Vec<_> = self.bounds.iter().map(none).collect();
-        search(&mut nearest)?;
-        Ok(nearest.into_iter().map(|nearest| nearest.found).collect())
+        self.search_within(std::iter::repeat_n(None, self.queries), search)
     }
 
     /// Searches pieces at the same time, and begins with the first one, each within the bounds that any of them has reached.
     pub(crate) fn search_all<P: Send, T: Ord + Send>(
         &self,
-        pieces: Vec<P>,
+        mut pieces: Vec<P>,
         search: impl Fn(P, &mut [Nearest<'_, T>]) -> Result<(), SearchError> + Sync,
     ) -> Result<Vec<TopK<T>>, SearchError> {
-        let search = |piece| self.search(|nearest| search(piece, nearest));
-        let mut pieces = pieces;
         if pieces.len() <= 1 {
             // Handing it over to another thread would only take time.
-            return pieces.pop().map_or_else(|| self.search(|_| Ok(())), search);
+            return self.search(|nearest| pieces.pop().map_or(Ok(()), |piece| search(piece, nearest)));
         }
-        let pieces = pieces.into_par_iter().with_max_len(1);
-        let found: Vec<_> = pieces.map(search).collect::<Result<_, _>>()?;
-        let mut nearest: Vec<_> = self.bounds.iter().map(|_| TopK::new(self.k)).collect();
+        let bound = TopK::<T>::new(self.k).bound();
+        let bounds: Vec<_> = (0..self.queries).map(|_| SharedBound::new(bound)).collect();
+        let search = |piece| self.search_within(bounds.iter().map(Some), |nearest| search(piece, nearest));
+        let found: Vec<_> = pieces.into_par_iter().with_max_len(1).map(search).collect::<Result<_, _>>()?;
+        let mut nearest: Vec<_> = (0..self.queries).map(|_| TopK::new(self.k)).collect();
         for found in found {
             nearest.iter_mut().zip(found).for_each(|(nearest, found)| nearest.append(found));
         }
         Ok(nearest)
+    }
+
+    fn search_within<'b, T: Ord>(
+        &self,
+        bounds: impl Iterator<Item = Option<&'b SharedBound>>,
+        search: impl FnOnce(&mut [Nearest<'_, T>]) -> Result<(), SearchError>,
+    ) -> Result<Vec<TopK<T>>, SearchError> {
+        let mut nearest: Vec<_> = bounds.map(|shared| Nearest { found: TopK::new(self.k), shared }).collect();
+        search(&mut nearest)?;
+        Ok(nearest.into_iter().map(|nearest| nearest.found).collect())
     }
 }
 
 impl<T: Ord> Nearest<'_, T> {
     /// A distance that is of no use if exceeded.
     pub(crate) fn bound(&self) -> f32 {
-        self.bound.get()
+        self.shared.map_or_else(|| self.found.bound(), SharedBound::get)
     }
 
     /// Keeps the candidate if it is near enough; returns the new bound.
     pub(crate) fn offer(&mut self, distance: f32, id: T) -> f32 {
         self.found.offer(distance, id);
-        self.bound.tighten(self.found.bound())
+        let bound = self.found.bound();
+        self.shared.map_or(bound, |shared| shared.tighten(bound))
     }
 }
 
