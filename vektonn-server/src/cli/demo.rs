@@ -21,7 +21,7 @@ const EXAMPLE: &str = r#"Examples:
                                                 serves the same
 
 The data: 1,797 handwritten digits (UCI, CC BY 4.0) and 28,503 definitions of WordNet 3.0 (Copyright 2006 by Princeton
-University); the licences are written to the directory."#;
+University); the licences are written to the directory. A file there that is not the demo's is never overwritten."#;
 
 /// Start a server on bundled real data and show some searches
 #[derive(Debug, Args)]

@@ -1,9 +1,10 @@
 //! The bundled files of `testdata/demo`; where they come from and their licences stand in its README.
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 
 macro_rules! bundled {
@@ -45,20 +46,69 @@ pub(super) fn dictionary_tsv() -> Result<String> {
     unpack(DICTIONARY_TSV_GZ).context("the bundled dictionary")
 }
 
-/// Writes the configuration directory `config` and the licences of the data into a directory.
+/// Writes the configuration directory `config` and the licences of the data into a directory. What is there stays as it
+/// is: nothing is written if a file of the same name says something else.
 pub(super) fn write_files(directory: &Path) -> Result<()> {
-    for (path, text) in CONFIG.into_iter().chain(LICENCES) {
-        let path = directory.join(path);
+    let files = CONFIG.into_iter().chain(LICENCES).map(|(path, text)| (directory.join(path), text));
+    let missing: Result<Vec<_>> =
+        files.map(|(path, text)| Ok((!is_there(&path, text)?).then_some((path, text)))).collect();
+    for (path, text) in missing?.into_iter().flatten() {
         let parent = path.parent().unwrap_or(directory);
         std::fs::create_dir_all(parent)
             .with_context(|| format!("cannot make directory {}", parent.display()))?;
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        File::create_new(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Whether a file is there and is the demo's.
+fn is_there(path: &Path, text: &str) -> Result<bool> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes == text.as_bytes() => Ok(true),
+        Ok(_) => bail!(
+            "{} is not the file that this demo would write there, and is left as it is: move it away, or name another directory",
+            path.display()
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
 }
 
 fn unpack(packed: &[u8]) -> io::Result<String> {
     let mut text = String::new();
     GzDecoder::new(packed).read_to_string(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn files_of_others_are_left_alone() {
+        for (path, _) in CONFIG.into_iter().chain(LICENCES) {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, "mine").unwrap();
+            let error = write_files(directory.path()).unwrap_err().to_string();
+            assert!(error.starts_with(&path.display().to_string()) && !error.contains('\n'), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+            let others =
+                CONFIG.into_iter().chain(LICENCES).filter(|(other, _)| directory.path().join(other).exists());
+            assert_eq!(others.count(), 1, "nothing else was written");
+        }
+    }
+
+    #[test]
+    fn its_own_files_are_completed() {
+        let directory = tempfile::tempdir().unwrap();
+        write_files(directory.path()).unwrap();
+        std::fs::remove_file(directory.path().join(CONFIG[0].0)).unwrap();
+        write_files(directory.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(directory.path().join(CONFIG[0].0)).unwrap(), CONFIG[0].1);
+    }
 }

@@ -36,7 +36,8 @@ pub(crate) struct Demo {
     dictionary: Dictionary,
 }
 
-/// Writes the demo's configuration directory `config` and the licences of its data into a directory.
+/// Writes the demo's configuration directory `config` and the licences of its data into a directory, unless it has other
+/// files of these names.
 pub(crate) fn write_files(directory: &Path) -> Result<()> {
     data::write_files(directory)
 }
