@@ -1,7 +1,6 @@
 //! `vektonn info`: what a server has, and how it is.
 
 use std::fmt::Display;
-use std::io::{self, Write};
 
 use anyhow::Result;
 use clap::Args;
@@ -10,6 +9,7 @@ use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Tab
 use indicatif::{HumanBytes, HumanCount};
 use serde_json::{Value, json};
 
+use super::output::{print, printable};
 use crate::client::{Client, DEFAULT_URL};
 use crate::dto::{DataSourceItem, IndexItem, ShardDetails, ShardItem};
 
@@ -33,7 +33,7 @@ pub(crate) struct InfoArgs {
 
 /// Asks the server and prints what it has.
 pub(crate) async fn run(args: InfoArgs) -> Result<()> {
-    Ok(writeln!(io::stdout().lock(), "{}", info(&args).await?)?)
+    print(info(&args).await?)
 }
 
 async fn info(args: &InfoArgs) -> Result<String> {
@@ -66,9 +66,9 @@ fn describe(source: &DataSourceItem, indices: &[IndexItem]) -> String {
         |it: &&IndexItem| it.data_source_name == source.name && it.data_source_version == source.version;
     let indices: Vec<&IndexItem> = indices.iter().filter(is_on_it).collect();
     if indices.is_empty() {
-        format!("{title}\nNo index.")
+        format!("{}\nNo index.", printable(&title))
     } else {
-        format!("{title}\n{}", index_table(&indices))
+        format!("{}\n{}", printable(&title), index_table(&indices))
     }
 }
 
@@ -114,7 +114,7 @@ fn index_row(index: &IndexItem, shard: &ShardItem) -> Vec<Cell> {
         number(details.map(lag)),
         number(details.map(|it| HumanCount(it.bad_records))),
     ];
-    texts.into_iter().map(Cell::new).chain(numbers).collect()
+    texts.into_iter().map(|text| Cell::new(printable(text))).chain(numbers).collect()
 }
 
 fn lag(shard: &ShardDetails) -> String {

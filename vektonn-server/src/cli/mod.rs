@@ -5,6 +5,7 @@ mod demo;
 mod index_shard;
 mod info;
 mod kafka;
+pub(crate) mod output;
 mod search;
 mod serve;
 mod upload;
@@ -12,6 +13,7 @@ pub(crate) mod verify;
 
 use clap::{Parser, Subcommand};
 
+use self::output::OutputClosed;
 use crate::telemetry::{self, LogFormat};
 
 /// k nearest neighbour search for data that lives in a log
@@ -20,7 +22,7 @@ use crate::telemetry::{self, LogFormat};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How log lines look; RUST_LOG says which there are
+    /// How the log lines of `serve`, `api`, `index-shard`, `demo` and `verify` look; RUST_LOG says which there are
     #[arg(long, value_enum, default_value_t, global = true)]
     log_format: LogFormat,
 }
@@ -42,7 +44,13 @@ enum Command {
 /// # Errors
 /// What went wrong, for one line on standard error.
 pub async fn run() -> anyhow::Result<()> {
-    let Cli { command, log_format } = Cli::parse();
+    match run_command(Cli::parse()).await {
+        Err(error) if error.is::<OutputClosed>() => Ok(()),
+        done => done,
+    }
+}
+
+async fn run_command(Cli { command, log_format }: Cli) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => {
             telemetry::init_logs(log_format, "info");

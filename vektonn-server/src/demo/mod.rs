@@ -8,11 +8,12 @@ mod load;
 mod samples;
 mod tf_idf;
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use anyhow::Result;
 
+use crate::cli::output::print;
 use crate::client::Client;
 use crate::dto;
 use dictionary::Dictionary;
@@ -95,5 +96,5 @@ impl Demo {
 
 /// Prints a text and an empty line.
 fn say(text: &str) -> Result<()> {
-    Ok(writeln!(io::stdout().lock(), "{text}\n")?)
+    print(format_args!("{text}\n"))
 }
