@@ -477,7 +477,9 @@ async fn processes_that_hold_the_same_are_told_from_others() {
     let position = system.upload(&api, &[(1, false, 1.0), (2, true, 2.0), (3, true, 3.0)]).await;
     system.upload(&api, &[(3, true, 4.0)]).await;
     assert_eq!(system.search_at(&api, &query(5), &position).await.status(), 200);
-    verify(&[&api.url]).await.unwrap();
+    let error = verify(&[&api.url]).await.unwrap_err();
+    assert!(error.to_string().contains("nothing was compared"), "its shards have one process each: {error}");
+    verify(&[&api.url, &replica.url]).await.unwrap();
     verify(&[&left.url, &right.url, &replica.url]).await.unwrap();
 
     let without_splits = System { source: Arc::clone(&system.source), ..System::new() };

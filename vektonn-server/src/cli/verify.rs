@@ -1,32 +1,38 @@
 //! `vektonn verify`: do all processes that hold a shard hold the same, and is it what the log says?
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use reqwest::Url;
 use vektonn_core::{IndexId, IndexMeta, Position, TopicPosition};
 use vektonn_index::shard::Shard;
+use vektonn_kafka::DataSource;
 use vektonn_kafka::lifecycle::{ShardFollower, ShardState};
-use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
 
 use super::kafka::KafkaArgs;
+use super::output::{print, printable};
 use crate::catalog::CatalogFiles;
 use crate::client::{Client, DEFAULT_URL};
 use crate::dto::ShardDigest;
 
 const EXAMPLE: &str = "Examples:
-  vektonn verify http://127.0.0.1:8081
   vektonn verify http://host-1:8082 http://host-2:8082
+  vektonn verify http://127.0.0.1:8081
   vektonn verify http://127.0.0.1:8081 --config examples/quick-start --kafka-bootstrap-servers 127.0.0.1:9092
 
 An API names the processes of its shards, which are asked then. With --config every shard is also built anew from the
-log. Digests are compared where they are of the same position of the log; the exit code is 1 if any differ.";
+log in Kafka. Digests are compared where they are of the same position of the log.
+
+A shard that only one process holds is shown, but not compared; a process that is named twice counts once, as long as both
+names lead to the same address. The exit code is 1 if a shard differs or could not be compared because the log grows too
+fast, and also if no shard had anything to be compared with.";
 
 /// While the log grows, positions may differ; then all are asked again.
 const TRIES: usize = 10;
@@ -42,12 +48,9 @@ pub(crate) struct VerifyArgs {
     /// Where processes listen: servers, APIs or index shards
     #[arg(value_name = "URL", default_value = DEFAULT_URL)]
     urls: Vec<String>,
-    /// Configuration directory, to build the shards anew from the log
+    /// Configuration directory, to build the shards anew from the log in Kafka
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
-    /// Data directory of an embedded data source that no server has open
-    #[arg(long, value_name = "DIR", requires = "config")]
-    data: Option<PathBuf>,
     #[command(flatten)]
     kafka: KafkaArgs,
 }
@@ -65,29 +68,33 @@ enum Holder {
 type Holders = BTreeMap<ShardName, BTreeMap<String, Holder>>;
 
 /// What came out for a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
     Equal,
     Different,
+    /// There was nobody to compare with.
+    Alone,
     /// Positions went on differing.
     NotComparable,
 }
 
 /// Compares and prints.
 pub(crate) async fn run(args: VerifyArgs) -> Result<()> {
-    let mut holders = Holders::new();
-    for url in &args.urls {
-        find_processes(url, &mut holders).await?;
+    let (table, verdicts) = verify(&args).await?;
+    let printed = print(table);
+    if verdicts.contains(&Verdict::Different) || verdicts.contains(&Verdict::NotComparable) {
+        bail!("not all shards were found to hold the same");
     }
-    if let Some(config) = &args.config {
-        let source = args.source()?;
-        let config = config.clone();
-        let replays = tokio::task::spawn_blocking(move || replay(config, source)).await??;
-        for (name, follower) in replays {
-            let of_shard = holders.entry(name).or_default();
-            of_shard.insert(REPLAY.to_owned(), Holder::Replay(follower));
-        }
+    if !verdicts.contains(&Verdict::Equal) {
+        bail!(
+            "nothing was compared, for no shard has two holders: name more processes, or --config to compare with the log"
+        );
     }
+    printed
+}
+
+async fn verify(args: &VerifyArgs) -> Result<(Table, BTreeSet<Verdict>)> {
+    let holders = find_holders(args).await?;
     if holders.is_empty() {
         bail!("there are no shards to compare");
     }
@@ -97,26 +104,71 @@ pub(crate) async fn run(args: VerifyArgs) -> Result<()> {
     for ((index, shard), holders) in &holders {
         let (digests, verdict) = compare(index, shard, holders).await?;
         for (place, digest) in &digests {
-            let index = format!("{} {}", index.name, index.version);
+            let index = printable(&format!("{} {}", index.name, index.version));
             let points = digest.data_points_count.to_string();
-            table.add_row([&index, shard, place, &points, &digest.digest, verdict.word()]);
+            table.add_row([
+                &index,
+                &printable(shard),
+                place,
+                &points,
+                &printable(&digest.digest),
+                verdict.word(),
+            ]);
         }
-        verdicts.insert(verdict == Verdict::Equal);
+        verdicts.insert(verdict);
     }
-    writeln!(io::stdout().lock(), "{table}")?;
-    match verdicts.contains(&false) {
-        true => bail!("not all shards were found to hold the same"),
-        false => Ok(()),
-    }
+    Ok((table, verdicts))
 }
 
-impl VerifyArgs {
-    fn source(&self) -> Result<Arc<dyn DataSource>> {
-        match (&self.data, self.kafka.open()?) {
-            (None, Some(kafka)) => Ok(kafka),
-            (Some(data), None) => Ok(Arc::new(EmbeddedDataSource::open(data, EmbeddedOptions::default())?)),
-            _ => Err(anyhow!("--config needs one of --data and --kafka-bootstrap-servers, to read the log")),
+async fn find_holders(args: &VerifyArgs) -> Result<Holders> {
+    let replayed = match &args.config {
+        Some(config) => {
+            let log = args.kafka.open_required().context("--config compares with the log in Kafka")?;
+            Some((config.clone(), log))
         }
+        None => None,
+    };
+    let (mut holders, mut processes) = (Holders::new(), Processes::default());
+    for url in &args.urls {
+        find_processes(url, &mut processes, &mut holders).await?;
+    }
+    if let Some((config, log)) = replayed {
+        let replays = tokio::task::spawn_blocking(move || replay(config, log)).await??;
+        for (name, follower) in replays {
+            let of_shard = holders.entry(name).or_default();
+            of_shard.insert(REPLAY.to_owned(), Holder::Replay(follower));
+        }
+    }
+    Ok(holders)
+}
+
+/// The processes that were named, each by the first of its URLs: `localhost` and `127.0.0.1` are one process, which would
+/// always equal itself.
+#[derive(Default)]
+struct Processes(Vec<Process>);
+
+struct Process {
+    name: String,
+    addresses: Vec<SocketAddr>,
+    /// Several processes may answer behind one address.
+    path: String,
+}
+
+impl Processes {
+    /// The URL by which the process at this one was named first.
+    fn name_of(&mut self, url: &str) -> Result<String> {
+        let parsed = Url::parse(url).with_context(|| format!("'{url}' is not a URL"))?;
+        // A name that leads nowhere is told when the process is asked.
+        let addresses = parsed.socket_addrs(|| None).unwrap_or_default();
+        let path = parsed.path().trim_end_matches('/').to_owned();
+        let is_same = |other: &&Process| {
+            path == other.path && addresses.iter().any(|address| other.addresses.contains(address))
+        };
+        if let Some(first) = self.0.iter().find(is_same) {
+            return Ok(first.name.clone());
+        }
+        self.0.push(Process { name: url.to_owned(), addresses, path });
+        Ok(url.to_owned())
     }
 }
 
@@ -125,6 +177,7 @@ impl Verdict {
         match self {
             Self::Equal => "equal",
             Self::Different => "DIFFERENT",
+            Self::Alone => "only one holder: not compared",
             Self::NotComparable => "not comparable: the log grows too fast",
         }
     }
@@ -149,7 +202,7 @@ impl Holder {
 }
 
 /// Adds the shards of a process, or those that it names.
-async fn find_processes(url: &str, holders: &mut Holders) -> Result<()> {
+async fn find_processes(url: &str, processes: &mut Processes, holders: &mut Holders) -> Result<()> {
     for index in Client::new(url)?.indices().await? {
         let id = IndexId::new(index.name, index.version);
         for shard in index.shards {
@@ -160,6 +213,7 @@ async fn find_processes(url: &str, holders: &mut Holders) -> Result<()> {
             }
             let of_shard = holders.entry((id.clone(), shard.id)).or_default();
             for url in urls {
+                let url = processes.name_of(&url)?;
                 of_shard.insert(url.clone(), Holder::Process(Client::new(&url)?));
             }
         }
@@ -219,6 +273,9 @@ async fn compare(
             digests.push((place.clone(), digest));
         }
         if digests.windows(2).all(|pair| pair[0].1.position == pair[1].1.position) {
+            if digests.len() == 1 {
+                return Ok((digests, Verdict::Alone));
+            }
             let equal = digests.windows(2).all(|pair| pair[0].1 == pair[1].1);
             return Ok((digests, if equal { Verdict::Equal } else { Verdict::Different }));
         }
@@ -232,4 +289,56 @@ fn different_topic<'a>(one: &'a Position, other: &Position) -> Option<&'a str> {
         other.get(topic).is_some_and(|other| other.topic_id != at.topic_id)
     };
     one.iter().find(differs).map(|(topic, _)| topic)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::Parser;
+
+    use super::*;
+    use crate::client::testing::TestServer;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: VerifyArgs,
+    }
+
+    fn args(args: &[&str]) -> VerifyArgs {
+        Command::parse_from([&["verify"], args].concat()).args
+    }
+
+    #[tokio::test]
+    async fn one_process_is_not_compared_with_itself() {
+        let server = TestServer::start().await;
+        let by_name = server.url.replace("127.0.0.1", "localhost");
+        for urls in [vec![&*server.url], vec![&server.url, &by_name, &server.url]] {
+            let (table, verdicts) = verify(&args(&urls)).await.unwrap();
+            assert!(verdicts.into_iter().eq([Verdict::Alone]), "{table}");
+            assert_eq!(table.to_string().matches("only one holder: not compared").count(), 1, "{table}");
+            let error = run(args(&urls)).await.unwrap_err().to_string();
+            assert!(error.starts_with("nothing was compared"), "{error}");
+        }
+        server.stop().await;
+    }
+
+    #[test]
+    fn processes_behind_one_address_are_told_by_their_path() {
+        let mut processes = Processes::default();
+        let mut name = |url| processes.name_of(url).unwrap();
+        assert_eq!(name("http://127.0.0.1:1/a"), "http://127.0.0.1:1/a");
+        assert_eq!(name("http://127.0.0.1:1/b"), "http://127.0.0.1:1/b");
+        assert_eq!(name("http://127.0.0.1:2/a"), "http://127.0.0.1:2/a");
+        assert_eq!(name("http://127.0.0.1:1/a/"), "http://127.0.0.1:1/a");
+    }
+
+    #[tokio::test]
+    async fn a_replay_needs_the_log() {
+        let error = format!("{:#}", run(args(&["--config", "nowhere"])).await.unwrap_err());
+        assert!(
+            error.starts_with("--config compares with the log in Kafka: set --kafka-bootstrap-servers"),
+            "{error}"
+        );
+    }
 }
