@@ -1,5 +1,6 @@
 //! `vektonn demo`: a server on bundled real data.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -7,6 +8,7 @@ use clap::Args;
 use tempfile::TempDir;
 use vektonn_kafka::EmbeddedOptions;
 
+use super::serve::Listening;
 use crate::app::Role;
 use crate::demo::{self, Demo};
 use crate::limits::Limits;
@@ -30,8 +32,10 @@ pub(crate) struct DemoArgs {
     /// Directory for data and configuration, kept afterwards [default: a temporary one, removed afterwards]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    listening: Listening,
     /// Port to listen on; 0 takes a free one
-    #[arg(long, default_value = "8081")]
+    #[arg(long, default_value_t = 8081, env = "VEKTONN_HTTP_PORT")]
     port: u16,
     /// Leave after the samples, or after the answer to --ask
     #[arg(long)]
@@ -51,17 +55,27 @@ pub(crate) async fn run(args: DemoArgs) -> Result<()> {
         config: directory.path().join("config"),
         role: Role::Whole,
         source: SourceOptions::Directory(directory.path().join("data"), EmbeddedOptions::default()),
-        address: ("127.0.0.1".to_owned(), args.port),
+        address: (args.listening.host(&Role::Whole), args.port),
         limits: Limits::default(),
     })
     .await?;
-    let url = format!("http://{}", server.local_addr);
+    let url = format!("http://{}", reachable(server.local_addr));
     let shown = tokio::select! {
         shown = show(&url, args.ask.as_deref(), args.exit) => shown,
         () = signals.next() => Ok(()),
     };
     server.shutdown().await;
     shown
+}
+
+/// Where this process reaches a server that may listen on all addresses.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 async fn show(url: &str, question: Option<&str>, leave: bool) -> Result<()> {

@@ -40,7 +40,10 @@ impl KafkaArgs {
             std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
         );
-        self.connect(servers, properties).map(Some)
+        let source = self.connect(servers, properties)?;
+        // The servers may come from the environment, where nobody sees them.
+        tracing::info!("data in Kafka at {servers}");
+        Ok(Some(source))
     }
 
     #[cfg(feature = "kafka")]

@@ -45,9 +45,17 @@ pub(crate) struct ServeArgs {
 /// Where to listen.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Listening {
-    /// Address to listen on [default: 127.0.0.1 for `serve`, 0.0.0.0 for `api` and `index-shard`]
+    /// Address to listen on [default: 127.0.0.1 for `serve` and `demo`, 0.0.0.0 for `api` and `index-shard`]
     #[arg(long, value_name = "HOST", env = "VEKTONN_HTTP_HOST")]
     host: Option<String>,
+}
+
+impl Listening {
+    /// The host to listen on: as the published processes, which are there to be reached from other hosts, or this one only.
+    pub(super) fn host(self, role: &Role) -> String {
+        let default = if let Role::Whole = role { "127.0.0.1" } else { "0.0.0.0" };
+        self.host.unwrap_or_else(|| default.to_owned())
+    }
 }
 
 /// Serves until Ctrl-C or SIGTERM.
@@ -56,6 +64,7 @@ pub(crate) async fn run(args: ServeArgs) -> Result<()> {
     let source = match (kafka.open()?, data) {
         (Some(source), vectors) => SourceOptions::Open { source, vectors },
         (None, Some(data)) => {
+            tracing::info!("data in {}", data.display());
             let free_bytes_min = free_disk_bytes_min;
             SourceOptions::Directory(data, EmbeddedOptions { free_bytes_min, ..EmbeddedOptions::default() })
         }
@@ -69,13 +78,11 @@ pub(super) async fn serve(
     config: PathBuf,
     role: Role,
     source: SourceOptions,
-    Listening { host }: Listening,
+    listening: Listening,
     port: u16,
     limits: Limits,
 ) -> Result<()> {
-    // As the published processes, which are there to be reached from other hosts.
-    let host =
-        host.unwrap_or_else(|| if let Role::Whole = role { "127.0.0.1" } else { "0.0.0.0" }.to_owned());
+    let host = listening.host(&role);
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let options = ServeOptions { config, role, source, address: (host, port), limits };
     let server = tokio::select! {
