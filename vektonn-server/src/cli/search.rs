@@ -1,6 +1,6 @@
 //! `vektonn search`: one search, as a table or as JSON.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -10,10 +10,12 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 use vektonn_core::{FoundDataPoint, Position, StoredVector};
 
+use super::output::{print, printable};
 use crate::client::{Client, DEFAULT_URL, text_of};
 
 const K_DEFAULT: u32 = 10;
 const TABLE_COORDINATES_MAX: usize = 8;
+const BOM: char = '\u{feff}';
 const EXAMPLE: &str = r#"Examples:
   vektonn search --index QuickStart.Index --version 1.0 --vector '[1.2, 3.4]' -k 5
   vektonn search --index Demo.Dictionary.Cosine --version 1.0 \
@@ -51,6 +53,9 @@ pub(crate) struct SearchArgs {
     /// Show the vectors of what is found
     #[arg(long)]
     vectors: bool,
+    /// Wait until the index has what an upload wrote: the position that `vektonn upload` printed
+    #[arg(long, value_name = "POSITION")]
+    min_position: Option<Position>,
     /// Print the server's JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -58,14 +63,14 @@ pub(crate) struct SearchArgs {
 
 /// Searches and prints what is found.
 pub(crate) async fn run(args: SearchArgs) -> Result<()> {
-    writeln!(io::stdout().lock(), "{}", search(&args).await?)?;
-    Ok(())
+    print(search(&args).await?)
 }
 
 async fn search(args: &SearchArgs) -> Result<String> {
     let query = query(args)?;
     let client = Client::new(&args.url)?;
-    let answer = client.search_json((&args.index, &args.version), &query, &Position::new()).await?;
+    let min_position = args.min_position.clone().unwrap_or_default();
+    let answer = client.search_json((&args.index, &args.version), &query, &min_position).await?;
     if args.json {
         return Ok(answer.text);
     }
@@ -79,7 +84,7 @@ fn query(args: &SearchArgs) -> Result<Value> {
     let mut query = match (&args.query, &args.vector) {
         (Some(file), _) => read_query(file)?,
         (None, Some(vector)) => {
-            json!({"queryVectors": [vector_object(vector)?], "retrieveVectors": args.vectors})
+            json!({"queryVectors": [vector_object(vector)?], "retrieveVectors": false})
         }
         (None, None) => bail!("expected --vector or --query"),
     };
@@ -90,6 +95,9 @@ fn query(args: &SearchArgs) -> Result<Value> {
         Some(k) => set(members, "k", k.into()),
         None if name_of(members, "k").is_none() => set(members, "k", K_DEFAULT.into()),
         None => {}
+    }
+    if args.vectors {
+        set(members, "retrieveVectors", true.into());
     }
     if let Some(share) = args.approximation {
         set(members, "approximation", share.into());
@@ -113,7 +121,9 @@ fn read_query(file: &Path) -> Result<Value> {
         (std::fs::read_to_string(file), file.display().to_string())
     };
     let text = text.with_context(|| format!("cannot read {name}"))?;
-    serde_json::from_str(&text).with_context(|| format!("{name} is not JSON"))
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix(BOM).unwrap_or(&text);
+    serde_json::from_str(text).with_context(|| format!("{name} is not JSON"))
 }
 
 fn vector_object(text: &str) -> Result<Value> {
@@ -131,13 +141,18 @@ fn table(found: &[FoundDataPoint]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     let keys: Vec<&str> = first.attributes.iter().map(|it| it.key.as_str()).collect();
+    let titles = keys.iter().map(|key| printable(key));
     let vectors = found.iter().any(|point| point.vector.is_some());
     table.set_header(
-        ["#", "distance"].into_iter().chain(keys.iter().copied()).chain(vectors.then_some("vector")),
+        ["#", "distance"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(titles)
+            .chain(vectors.then(|| "vector".to_owned())),
     );
     for (number, point) in (1..).zip(found) {
         let distance = Cell::new(point.distance).set_alignment(CellAlignment::Right);
-        let attributes = keys.iter().map(|key| Cell::new(text_of(point, key)));
+        let attributes = keys.iter().map(|key| Cell::new(printable(&text_of(point, key))));
         let vector = vectors.then(|| Cell::new(point.vector.as_ref().map(coordinates).unwrap_or_default()));
         table.add_row([Cell::new(number), distance].into_iter().chain(attributes).chain(vector));
     }
@@ -178,6 +193,7 @@ mod tests {
             vector: vector.map(str::to_owned),
             query: None,
             vectors: false,
+            min_position: None,
             json: false,
         }
     }
@@ -208,12 +224,13 @@ mod tests {
         server.upload_places(20).await;
         let vectors =
             r#"[{"isSparse": false, "coordinates": [1, 0]}, {"isSparse": false, "coordinates": [9, 0]}]"#;
-        let query = Some(server.file(&format!(r#"{{"QueryVectors": {vectors}, "K": 3}}"#)));
+        let query = Some(server.file(&format!(r#"{BOM}{{"QueryVectors": {vectors}, "K": 3}}"#)));
         let from_file = SearchArgs { query, ..args(&server, None) };
         let tables = search(&from_file).await.unwrap();
         assert!(tables.contains("Query vector 2") && tables.matches("place ").count() == 6, "{tables}");
-        let tables = search(&SearchArgs { k: Some(1), ..from_file }).await.unwrap();
+        let tables = search(&SearchArgs { k: Some(1), vectors: true, ..from_file }).await.unwrap();
         assert_eq!(tables.matches("place ").count(), 2, "{tables}");
+        assert!(tables.contains("[1, 0]") && tables.contains("[9, 0]"), "{tables}");
         server.stop().await;
     }
 
