@@ -3,12 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vektonn_core::{DataPoint, FoundDataPoint, IndexId, Position, SearchQuery, Vector};
 
+use crate::cli::output::printable;
 use crate::dto::{self, ErrorBody, IndexItem, ShardDigest};
 use crate::request;
 
@@ -43,6 +44,9 @@ pub(crate) enum ClientError {
     /// The text is not the URL of a server.
     #[error("'{url}' is not the URL of a Vektonn server: expected something like http://127.0.0.1:8081")]
     BadUrl { url: String },
+    /// The URL is of a server that encrypts.
+    #[error("'{url}' is not supported, for only http is: expected something like http://127.0.0.1:8081")]
+    NotHttp { url: String },
     /// Nobody listens there.
     #[error("no Vektonn server answers at {url}: is it running, and is the URL right? (see `vektonn serve`)")]
     NoServer { url: String },
@@ -51,10 +55,26 @@ pub(crate) enum ClientError {
     NoAnswer { url: String, reason: String },
     /// The server refused or failed.
     #[error("{}", messages.join("\n"))]
-    Refused { status: StatusCode, messages: Vec<String> },
+    Refused { status: StatusCode, messages: Vec<String>, retry_after: Option<Duration> },
     /// The answer is not what a Vektonn server says.
     #[error("{url} does not answer like a Vektonn server: {reason}")]
     Unreadable { url: String, reason: String },
+}
+
+impl ClientError {
+    /// Whether the same request may be answered if it is sent again later.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::NoServer { .. } | Self::NoAnswer { .. } => true,
+            Self::Refused { status, .. } => matches!(status.as_u16(), 408 | 429 | 502 | 503 | 504),
+            Self::BadUrl { .. } | Self::NotHttp { .. } | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// How long the server wants to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        if let Self::Refused { retry_after, .. } = self { *retry_after } else { None }
+    }
 }
 
 /// An answer with status 200.
@@ -98,6 +118,9 @@ impl Client {
     pub(crate) fn new(base_url: &str) -> Result<Self, ClientError> {
         let bad_url = || ClientError::BadUrl { url: base_url.to_owned() };
         let url = reqwest::Url::parse(base_url).map_err(|_| bad_url())?;
+        if url.scheme() == "https" {
+            return Err(ClientError::NotHttp { url: base_url.to_owned() });
+        }
         if url.scheme() != "http" || url.cannot_be_a_base() {
             return Err(bad_url());
         }
@@ -199,7 +222,12 @@ impl Client {
         if status == StatusCode::OK {
             return Ok(Answer { url, headers, text });
         }
-        Err(ClientError::Refused { status, messages: error_messages(status, &url, &text) })
+        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Err(ClientError::Refused {
+            status,
+            messages: error_messages(status, &url, &text),
+            retry_after: retry_after.map(Duration::from_secs),
+        })
     }
 
     fn no_answer(&self, error: &reqwest::Error) -> ClientError {
@@ -224,10 +252,12 @@ impl Client {
 /// The messages of an error response; if it has none, its status and the start of its body.
 fn error_messages(status: StatusCode, url: &str, body: &str) -> Vec<String> {
     match serde_json::from_str::<ErrorBody>(body) {
-        Ok(error) if !error.error_messages.is_empty() => error.error_messages,
+        Ok(error) if !error.error_messages.is_empty() => {
+            error.error_messages.iter().map(|message| printable(message)).collect()
+        }
         _ => {
             let start: String = body.chars().take(ERROR_BODY_CHARS_MAX).collect();
-            vec![format!("{url} answered {status} {start}").trim_end().to_owned()]
+            vec![format!("{url} answered {status} {}", printable(start.trim())).trim_end().to_owned()]
         }
     }
 }
@@ -339,7 +369,8 @@ mod tests {
     use super::*;
 
     fn refusal(status: StatusCode, body: &str) -> String {
-        ClientError::Refused { status, messages: error_messages(status, "http://x/y", body) }.to_string()
+        let messages = error_messages(status, "http://x/y", body);
+        ClientError::Refused { status, messages, retry_after: None }.to_string()
     }
 
     #[test]
@@ -347,16 +378,17 @@ mod tests {
         let body = r#"{"errorMessages": ["K must be positive", "At least one query vector is required"]}"#;
         let lines = "K must be positive\nAt least one query vector is required";
         assert_eq!(refusal(StatusCode::BAD_REQUEST, body), lines);
-        let proxy = refusal(StatusCode::BAD_GATEWAY, "<html>");
-        assert_eq!(proxy, "http://x/y answered 502 Bad Gateway <html>");
+        let proxy = refusal(StatusCode::BAD_GATEWAY, "<html>\n<h1>\u{1b}[31mNo</h1>\n");
+        assert_eq!(proxy, "http://x/y answered 502 Bad Gateway <html>\\n<h1>\\u{1b}[31mNo</h1>");
         assert_eq!(refusal(StatusCode::NOT_FOUND, ""), "http://x/y answered 404 Not Found");
     }
 
     #[test]
     fn urls_are_checked() {
-        for url in ["127.0.0.1:8081", "https://somewhere", "mailto:x", ""] {
+        for url in ["127.0.0.1:8081", "ftp://somewhere", "mailto:x", ""] {
             assert!(matches!(Client::new(url), Err(ClientError::BadUrl { .. })), "{url}");
         }
+        assert!(matches!(Client::new("https://somewhere"), Err(ClientError::NotHttp { .. })));
     }
 
     #[tokio::test]

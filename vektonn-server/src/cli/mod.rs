@@ -4,6 +4,7 @@ mod api;
 mod demo;
 mod index_shard;
 mod info;
+mod json_lines;
 mod kafka;
 pub(crate) mod output;
 mod search;
