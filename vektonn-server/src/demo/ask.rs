@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use anyhow::Result;
-use rustyline::DefaultEditor;
+#[cfg(unix)]
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::error::ReadlineError;
+use rustyline::{Config, DefaultEditor};
 use tokio::sync::oneshot;
 
 use super::*;
@@ -38,7 +40,10 @@ impl Demo {
     /// Answers questions from the terminal until Ctrl-C or Ctrl-D.
     pub(super) async fn take_questions(&self) -> Result<()> {
         say("Describe a meaning, and the dictionary names the word. Ctrl-C leaves.")?;
-        let mut editor = DefaultEditor::new()?;
+        #[cfg(unix)]
+        let _restored = TerminalSettings::read();
+        // It would have to be switched off, too.
+        let mut editor = DefaultEditor::with_config(Config::builder().bracketed_paste(false).build())?;
         loop {
             let (line, same_editor) = read_line(editor).await?;
             editor = same_editor;
@@ -51,6 +56,28 @@ impl Demo {
                 Err(ReadlineError::Interrupted | ReadlineError::Eof) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+/// The settings of the terminal, restored when dropped: a signal may end the demo while the thread that reads a line has
+/// changed them, among others so that the terminal does not show what is typed.
+#[cfg(unix)]
+struct TerminalSettings(Option<Termios>);
+
+#[cfg(unix)]
+impl TerminalSettings {
+    fn read() -> Self {
+        Self(tcgetattr(io::stdin()).ok())
+    }
+}
+
+#[cfg(unix)]
+impl Drop for TerminalSettings {
+    fn drop(&mut self) {
+        if let Some(settings) = &self.0 {
+            // Nobody could be told.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, settings);
         }
     }
 }
