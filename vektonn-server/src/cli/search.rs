@@ -269,6 +269,14 @@ mod tests {
     }
 
     #[test]
+    fn a_table_does_not_command_the_terminal() {
+        let attributes = vec![vektonn_core::Attribute::new("Na\u{7}me", "a\u{1b}[2J")];
+        let table = table(&[FoundDataPoint { attributes, distance: 1.0, vector: None }]);
+        assert!(table.contains("Na\\u{7}me") && table.contains("a\\u{1b}[2J"), "{table}");
+        assert!(!table.contains(['\u{7}', '\u{1b}']), "{table}");
+    }
+
+    #[test]
     fn long_vectors_are_cut() {
         let dense = |values: Vec<f32>| StoredVector::Dense(DenseVector::new(values).unwrap());
         assert_eq!(coordinates(&dense(vec![0.5; 8])), format!("[{}]", ["0.5"; 8].join(", ")));
