@@ -12,8 +12,6 @@ use std::time::Duration;
 
 use common::{Server, vektonn};
 
-const INDEX: &str = "/api/v1/indices";
-
 fn quick_start(data: &Path) -> Server {
     Server::start(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/quick-start"), data, &[])
 }
@@ -66,7 +64,7 @@ fn an_interrupted_upload_tells_how_to_go_on() {
     let mut input = upload.stdin.take().unwrap();
     input.write_all((1..=20).map(|id| point(id) + "\n").collect::<String>().as_bytes()).unwrap();
     // The second batch is sent once the first one was answered.
-    while !server.request(&format!("GET {INDEX}"), &[], b"").body.contains(r#""dataPointsCount":20"#) {
+    while !server.request("GET /api/v1/indices", &[], b"").body.contains(r#""dataPointsCount":20"#) {
         std::thread::sleep(Duration::from_millis(10));
     }
     assert!(Command::new("kill").args(["-INT", &upload.id().to_string()]).status().unwrap().success());

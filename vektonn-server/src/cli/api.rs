@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::kafka::KafkaArgs;
+use super::logging::Logging;
 use super::serve::{Listening, serve};
 use crate::app::Role;
 use crate::limits::Limits;
@@ -24,6 +25,8 @@ pub(crate) struct ApiArgs {
     #[arg(long, value_name = "DIR", env = "VEKTONN_CONFIG_BASE_DIRECTORY")]
     config: PathBuf,
     #[command(flatten)]
+    pub(super) logging: Logging,
+    #[command(flatten)]
     listening: Listening,
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8081, env = "VEKTONN_HTTP_PORT")]
@@ -36,7 +39,7 @@ pub(crate) struct ApiArgs {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: ApiArgs) -> Result<()> {
-    let ApiArgs { config, listening, port, kafka, limits } = args;
+    let ApiArgs { config, listening, port, kafka, limits, .. } = args;
     let source = SourceOptions::Open { source: kafka.open_required()?, vectors: None };
     serve(config, Role::Api, source, listening, port, limits).await
 }

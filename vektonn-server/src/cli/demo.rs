@@ -8,6 +8,7 @@ use clap::Args;
 use tempfile::TempDir;
 use vektonn_kafka::EmbeddedOptions;
 
+use super::logging::Logging;
 use super::serve::Listening;
 use crate::app::Role;
 use crate::demo::{self, Demo};
@@ -32,6 +33,8 @@ pub(crate) struct DemoArgs {
     /// Directory for data and configuration, kept afterwards [default: a temporary one, removed afterwards]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) logging: Logging,
     #[command(flatten)]
     listening: Listening,
     /// Port to listen on; 0 takes a free one

@@ -7,6 +7,7 @@ use clap::Args;
 use vektonn_core::IndexId;
 
 use super::kafka::KafkaArgs;
+use super::logging::Logging;
 use super::serve::{Listening, serve};
 use crate::app::Role;
 use crate::limits::Limits;
@@ -38,6 +39,8 @@ pub(crate) struct IndexShardArgs {
     #[arg(long, value_name = "ID", env = "VEKTONN_INDEX_SHARD_ID")]
     shard_id: String,
     #[command(flatten)]
+    pub(super) logging: Logging,
+    #[command(flatten)]
     listening: Listening,
     /// Port to listen on; 0 takes a free one
     #[arg(long, default_value_t = 8082, env = "VEKTONN_HTTP_PORT")]
@@ -50,8 +53,18 @@ pub(crate) struct IndexShardArgs {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: IndexShardArgs) -> Result<()> {
-    let IndexShardArgs { config, data, index_name, index_version, shard_id, listening, port, kafka, limits } =
-        args;
+    let IndexShardArgs {
+        config,
+        data,
+        index_name,
+        index_version,
+        shard_id,
+        listening,
+        port,
+        kafka,
+        limits,
+        ..
+    } = args;
     let role = Role::IndexShard { index: IndexId::new(index_name, index_version), shard_id };
     let source = SourceOptions::Open { source: kafka.open_required()?, vectors: data };
     serve(config, role, source, listening, port, limits).await

@@ -6,6 +6,7 @@ mod index_shard;
 mod info;
 mod json_lines;
 mod kafka;
+mod logging;
 pub(crate) mod output;
 mod search;
 mod serve;
@@ -15,7 +16,6 @@ pub(crate) mod verify;
 use clap::{Parser, Subcommand};
 
 use self::output::OutputClosed;
-use crate::telemetry::{self, LogFormat};
 
 /// k nearest neighbour search for data that lives in a log
 #[derive(Debug, Parser)]
@@ -23,9 +23,6 @@ use crate::telemetry::{self, LogFormat};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// How the log lines of `serve`, `api`, `index-shard`, `demo` and `verify` look; RUST_LOG says which there are
-    #[arg(long, value_enum, default_value_t, global = true)]
-    log_format: LogFormat,
 }
 
 #[derive(Debug, Subcommand)]
@@ -45,35 +42,35 @@ enum Command {
 /// # Errors
 /// What went wrong, for one line on standard error.
 pub async fn run() -> anyhow::Result<()> {
-    match run_command(Cli::parse()).await {
+    match run_command(Cli::parse().command).await {
         Err(error) if error.is::<OutputClosed>() => Ok(()),
         done => done,
     }
 }
 
-async fn run_command(Cli { command, log_format }: Cli) -> anyhow::Result<()> {
+async fn run_command(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => {
-            telemetry::init_logs(log_format, "info");
+            args.logging.start("info");
             serve::run(args).await
         }
         Command::Api(args) => {
-            telemetry::init_logs(log_format, "info");
+            args.logging.start("info");
             api::run(args).await
         }
         Command::IndexShard(args) => {
-            telemetry::init_logs(log_format, "info");
+            args.logging.start("info");
             index_shard::run(args).await
         }
         Command::Demo(args) => {
-            telemetry::init_logs(log_format, "warn");
+            args.logging.start("warn");
             demo::run(args).await
         }
         Command::Upload(args) => upload::run(args).await,
         Command::Search(args) => search::run(args).await,
         Command::Info(args) => info::run(args).await,
         Command::Verify(args) => {
-            telemetry::init_logs(log_format, "warn");
+            args.logging.start("warn");
             verify::run(args).await
         }
     }

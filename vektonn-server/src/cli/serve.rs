@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 
 use super::kafka::KafkaArgs;
+use super::logging::Logging;
 use vektonn_kafka::EmbeddedOptions;
 
 use crate::app::Role;
@@ -31,6 +32,8 @@ pub(crate) struct ServeArgs {
     /// Bytes that stay free on the disk of the embedded data source: it refuses uploads when there are fewer
     #[arg(long, value_name = "BYTES", default_value_t = EmbeddedOptions::default().free_bytes_min)]
     free_disk_bytes_min: u64,
+    #[command(flatten)]
+    pub(super) logging: Logging,
     #[command(flatten)]
     listening: Listening,
     /// Port to listen on; 0 takes a free one
@@ -60,7 +63,7 @@ impl Listening {
 
 /// Serves until Ctrl-C or SIGTERM.
 pub(crate) async fn run(args: ServeArgs) -> Result<()> {
-    let ServeArgs { config, data, free_disk_bytes_min, listening, port, kafka, limits } = args;
+    let ServeArgs { config, data, free_disk_bytes_min, listening, port, kafka, limits, .. } = args;
     let source = match (kafka.open()?, data) {
         (Some(source), vectors) => SourceOptions::Open { source, vectors },
         (None, Some(data)) => {

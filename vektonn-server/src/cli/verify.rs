@@ -17,6 +17,7 @@ use vektonn_kafka::DataSource;
 use vektonn_kafka::lifecycle::{ShardFollower, ShardState};
 
 use super::kafka::KafkaArgs;
+use super::logging::Logging;
 use super::output::{print, printable};
 use crate::catalog::CatalogFiles;
 use crate::client::{Client, DEFAULT_URL};
@@ -51,6 +52,8 @@ pub(crate) struct VerifyArgs {
     /// Configuration directory, to build the shards anew from the log in Kafka
     #[arg(long, value_name = "DIR")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) logging: Logging,
     #[command(flatten)]
     kafka: KafkaArgs,
 }
@@ -105,11 +108,11 @@ async fn verify(args: &VerifyArgs) -> Result<(Table, BTreeSet<Verdict>)> {
         let (digests, verdict) = compare(index, shard, holders).await?;
         for (place, digest) in &digests {
             let index = printable(&format!("{} {}", index.name, index.version));
-            let points = digest.data_points_count.to_string();
+            let (place, points) = (printable(place), digest.data_points_count.to_string());
             table.add_row([
                 &index,
                 &printable(shard),
-                place,
+                &place,
                 &points,
                 &printable(&digest.digest),
                 verdict.word(),
