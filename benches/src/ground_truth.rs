@@ -38,6 +38,7 @@ pub(crate) fn of(set: &DenseSet, metric: Metric, folders: &Folders) -> Result<Ne
 fn with_distances(set: &DenseSet, known: &KnownNeighbors) -> Result<NeighborLists> {
     let KnownNeighbors { metric, k, ref ids } = *known;
     let queries = set.queries.len();
+    ensure!(k > 0, "there are none of any query");
     ensure!(ids.len() == queries * k, "{} ids for {queries} queries, {k} of each", ids.len());
     let mut nearest = Vec::with_capacity(ids.len());
     for (query, ids) in set.queries.rows().zip(ids.chunks(k)) {
@@ -186,6 +187,10 @@ mod tests {
         assert_eq!((lists.ids, lists.distances), (vec![2, 0], vec![0.25, 2.25]));
         assert!(format!("{:#}", given(vec![0, 3]).unwrap_err()).contains("there is no row 3"));
         assert!(given(vec![0, -1]).is_err());
+        fs::write(path("truth.bin"), [1, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        let set = DenseSet::from_files(&path("base.fbin"), &path("queries.fbin"), &folders).unwrap();
+        let empty = of(&set.with_truth(&path("truth.bin"), Metric::L2).unwrap(), Metric::L2, &folders);
+        assert!(format!("{:#}", empty.unwrap_err()).contains("there are none of any query"));
     }
 
     #[test]

@@ -77,6 +77,12 @@ impl SparseSet {
             base.cols(),
             queries.cols()
         );
+        ensure!(
+            base.rows() > 0 && queries.rows() > 0,
+            "{name}: {} rows and {} queries, where at least one of each is needed",
+            base.rows(),
+            queries.rows()
+        );
         let queries = queries.slice_outer(0..queries.rows().min(queries_max)).to_owned();
         let fingerprint = fingerprint(&base, &queries);
         // Only as many queries as are asked for, for the peers too.
@@ -200,5 +206,23 @@ mod tests {
         let count = |term: u32| base.indices().iter().filter(|&&index| index == term).count();
         assert!(count(0) > 5 * count(500), "{} and {}", count(0), count(500));
         assert!(base.data().iter().all(|&value| value > 0.0 && value.is_finite()));
+    }
+
+    #[test]
+    fn a_set_without_rows_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folders = Folders { data: dir.path().into(), cache: dir.path().join("cache") };
+        let write = |what: &str, rows: usize| {
+            let rows = SparseRows::new((rows, 2), vec![0; rows + 1], vec![], vec![]);
+            csr::write(&dir.path().join(format!("text-{what}.csr")), &rows).unwrap();
+        };
+        for (rows, queries) in [(0, 1), (1, 0)] {
+            write("base", rows);
+            write("query", queries);
+            let error = SparseSet::load("text", 0, 10, &folders).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("text: {rows} rows and {queries} queries")), "{error}");
+        }
+        write("query", 1);
+        assert!(SparseSet::load("text", 0, 10, &folders).is_ok());
     }
 }

@@ -1,13 +1,13 @@
 //! fbin, u8bin, ibin: u32 rows, u32 columns, then rows x columns values. And big-ann's ground truth: u32 queries, u32 k,
 //! i32 ids, f32 distances.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::words;
+use super::{words, write_whole};
 use crate::matrix::Matrix;
 
 /// Ids and distances of each query's nearest neighbours, `k` of each.
@@ -77,18 +77,11 @@ fn header(bytes: &[u8]) -> Option<(usize, usize)> {
     Some((u32::from_le_bytes(*rows) as usize, u32::from_le_bytes(*columns) as usize))
 }
 
-/// Written aside and renamed, so that a file is whole or not there.
 fn write(path: &Path, rows: usize, columns: usize, words: impl Iterator<Item = [u8; 4]>) -> Result<()> {
-    let partial = path.with_extension("partial");
-    let mut file = BufWriter::new(File::create(&partial)?);
-    for word in [u32::try_from(rows)?, u32::try_from(columns)?] {
-        file.write_all(&word.to_le_bytes())?;
-    }
-    for word in words {
-        file.write_all(&word)?;
-    }
-    file.into_inner()?.sync_all()?;
-    fs::rename(&partial, path).with_context(|| format!("cannot write {}", path.display()))
+    let header = [u32::try_from(rows)?, u32::try_from(columns)?].map(u32::to_le_bytes);
+    write_whole(path, |file| {
+        Ok(header.into_iter().chain(words).try_for_each(|word| file.write_all(&word))?)
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! big-ann's sparse vectors: i64 rows, columns, non-zeros; i64 starts of the rows and the end; i32 column indices; f32 values.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use sprs::CsMatI;
 
-use super::words;
+use super::{words, write_whole};
 
 /// Sparse rows.
 pub(crate) type SparseRows = CsMatI<f32, u32, usize>;
@@ -17,16 +17,14 @@ pub(crate) fn read(path: &Path) -> Result<SparseRows> {
 }
 
 pub(crate) fn write(path: &Path, rows: &SparseRows) -> Result<()> {
-    let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    let mut file = BufWriter::new(file);
-    for number in
-        [rows.rows(), rows.cols(), rows.nnz()].into_iter().chain(rows.proper_indptr().iter().copied())
-    {
-        file.write_all(&(number as i64).to_le_bytes())?;
-    }
-    rows.indices().iter().try_for_each(|index| file.write_all(&index.to_le_bytes()))?;
-    rows.data().iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))?;
-    Ok(file.flush()?)
+    let header = [rows.rows(), rows.cols(), rows.nnz()];
+    let starts = rows.proper_indptr();
+    write_whole(path, |file| {
+        let mut numbers = header.iter().chain(starts.iter());
+        numbers.try_for_each(|&number| file.write_all(&(number as i64).to_le_bytes()))?;
+        rows.indices().iter().try_for_each(|index| file.write_all(&index.to_le_bytes()))?;
+        Ok(rows.data().iter().try_for_each(|value| file.write_all(&value.to_le_bytes()))?)
+    })
 }
 
 fn parse(bytes: &[u8]) -> Result<SparseRows> {
@@ -80,9 +78,24 @@ mod tests {
         let rows = parse(&file(&[2, 5, 3, 0, 2, 3], &[4, 1, 0], &[0.5, 2.0, 1.0])).unwrap();
         write(&path, &rows).unwrap();
         assert_eq!(read(&path).unwrap(), rows);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
         let last: SparseRows = rows.slice_outer(1..2).to_owned();
         write(&path, &last).unwrap();
         assert_eq!(read(&path).unwrap().proper_indptr()[..], [0, 1]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rows.csr");
+        fs::write(&path, "what was there").unwrap();
+        let failed = write_whole(&path, |file| {
+            file.write_all(b"a part of it")?;
+            anyhow::bail!("the disk is full")
+        });
+        let error = format!("{:#}", failed.unwrap_err());
+        assert!(error.contains("rows.csr: the disk is full"), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "what was there");
     }
 
     #[test]

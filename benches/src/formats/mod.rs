@@ -6,6 +6,8 @@ pub(crate) mod hdf5;
 mod npy;
 mod vecs;
 
+use std::fs::{self, File};
+use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +36,18 @@ pub(crate) fn read_ids(path: &Path) -> Result<(usize, Vec<i32>)> {
         _ => bin::read_ibin(path),
     };
     read.with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes a file aside and renames it, so that it is whole or not there.
+fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
+    let whole = || -> Result<()> {
+        let partial = path.with_extension("partial");
+        let mut file = BufWriter::new(File::create(&partial)?);
+        write(&mut file)?;
+        file.into_inner()?.sync_all()?;
+        Ok(fs::rename(&partial, path)?)
+    };
+    whole().with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Numbers of 4 bytes.
