@@ -90,6 +90,8 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<()> {
     ensure!(!cfg!(debug_assertions), "a debug build measures nothing: run with --release");
+    // Read now: much can happen to the sources in an hour, and recording changes some of them.
+    let commit = cli.record.as_deref().map(results::commit);
     let (name, report) = match &cli.benchmark {
         Benchmark::Exact(args) => ("exact", exact::run(args)?),
         Benchmark::Footprint(args) => return exact::build(args),
@@ -101,7 +103,11 @@ fn run(cli: &Cli) -> Result<()> {
         Benchmark::SparseFootprint(args) => return sparse::build(args),
     };
     print(&report, cli.json);
-    cli.record.as_ref().map_or(Ok(()), |root| results::record(root, name, &report))
+    if let (Some(root), Some(commit)) = (&cli.record, &commit) {
+        results::record(root, name, commit, &report)?;
+    }
+    ensure!(report.failed().is_empty(), "not measured: {}", report.failed().join("; "));
+    Ok(())
 }
 
 /// The folder with the real vectors, beside the repository.

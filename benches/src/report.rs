@@ -1,7 +1,9 @@
 //! What a benchmark found: tables for people, goals for machines.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use anyhow::{Error, Result, anyhow};
 use comfy_table::presets::{ASCII_MARKDOWN, UTF8_FULL_CONDENSED};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Value, json};
@@ -34,6 +36,10 @@ pub(crate) struct Report {
     plots: Vec<Plot>,
     summary: Vec<String>,
     raw: Vec<Value>,
+    /// What was not measured, and why.
+    missing: Vec<[String; 2]>,
+    /// What was tried and failed.
+    failed: Vec<String>,
 }
 
 impl Required {
@@ -69,6 +75,10 @@ impl Goal {
         if self.held() { "held" } else { "MISSED" }
     }
 
+    fn measured(&self) -> String {
+        if self.measured.is_nan() { "not measured".to_owned() } else { format!("{:.3}", self.measured) }
+    }
+
     /// One line: `{"goal", "required", "measured", "held"}`.
     pub(crate) fn to_json(&self) -> Value {
         json!({
@@ -90,17 +100,50 @@ impl Report {
             plots: vec![],
             summary: vec![],
             raw: vec![],
+            missing: vec![],
+            failed: vec![],
         }
     }
 
-    /// Adds a table under a heading; columns but the first are numbers.
+    /// Measures something. If that fails, the report says why, and keeps what was added before; the run goes on, and fails at its end.
+    pub(crate) fn attempt(&mut self, what: impl Into<String>, measure: impl FnOnce(&mut Self) -> Result<()>) {
+        let measured = catch_unwind(AssertUnwindSafe(|| measure(self)));
+        if let Err(why) = measured.unwrap_or_else(|_| Err(anyhow!("it panicked, see above"))) {
+            let what = what.into();
+            eprintln!("{what} failed: {why:#}");
+            self.miss(what.clone(), &why);
+            self.failed.push(what);
+        }
+    }
+
+    /// Adds what is not there to be measured, and why. The run does not fail by that.
+    pub(crate) fn miss(&mut self, what: impl Into<String>, why: &Error) {
+        self.missing.push([what.into(), format!("{why:#}")]);
+    }
+
+    /// What was tried and failed.
+    pub(crate) fn failed(&self) -> &[String] {
+        &self.failed
+    }
+
+    /// Adds a table under a heading, unless it has no rows; columns but the first are numbers.
     pub(crate) fn add_table<const N: usize>(
         &mut self,
         heading: impl Into<String>,
         columns: [&str; N],
         rows: impl IntoIterator<Item = [String; N]>,
     ) {
-        self.sections.push((heading.into(), table(columns, rows)));
+        let table = table(columns, rows);
+        if table.row_count() > 0 {
+            self.sections.push((heading.into(), table));
+        }
+    }
+
+    /// The tables under their headings, the last one of what is missing.
+    fn sections(&self) -> impl Iterator<Item = (String, Table)> {
+        let missing = ("Not measured".to_owned(), table(["what", "why"], self.missing.iter().cloned()));
+        let has_rows = |(_, table): &(String, Table)| table.row_count() > 0;
+        self.sections.iter().cloned().chain([missing].into_iter().filter(has_rows))
     }
 
     pub(crate) fn add_goal(&mut self, goal: Goal) {
@@ -132,16 +175,15 @@ impl Report {
     pub(crate) fn to_markdown(&self, folder: &str) -> String {
         let mut text = format!("{}\n", self.conditions);
         let mut add = |part: String| text += &format!("\n{part}\n");
-        for (heading, table) in &self.sections {
-            add(heading.clone());
-            add(table.clone().load_style(ASCII_MARKDOWN).to_string());
+        for (heading, mut table) in self.sections() {
+            add(heading);
+            add(table.load_style(ASCII_MARKDOWN).to_string());
         }
         for plot in &self.plots {
             add(format!("![{}]({folder}/{}.svg)", plot.title, plot.file));
         }
         let row = |goal: &Goal| {
-            let measured = format!("{:.3}", goal.measured);
-            [goal.name.clone(), goal.required.to_string(), measured, goal.verdict().to_owned()]
+            [goal.name.clone(), goal.required.to_string(), goal.measured(), goal.verdict().to_owned()]
         };
         if !self.goals.is_empty() {
             let goals = table(["goal", "required", "measured", ""], self.goals.iter().map(row));
@@ -183,17 +225,17 @@ fn table<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [Str
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.conditions)?;
-        for (heading, table) in &self.sections {
+        for (heading, table) in self.sections() {
             writeln!(f, "{heading}\n{table}\n")?;
         }
         writeln!(f, "Goals")?;
         for goal in &self.goals {
             writeln!(
                 f,
-                "  {:<6} {}: {:.3} (required {})",
+                "  {:<6} {}: {} (required {})",
                 goal.verdict(),
                 goal.name,
-                goal.measured,
+                goal.measured(),
                 goal.required
             )?;
         }
@@ -213,5 +255,28 @@ mod tests {
         assert_eq!(goal(Required::Below(50.0), 50.0)["held"], false);
         assert_eq!(goal(Required::AtMost(2.0), 2.0)["held"], true);
         assert_eq!(goal(Required::Below(50.0), f64::NAN)["held"], false);
+    }
+
+    #[test]
+    fn what_fails_discards_nothing() {
+        let mut report = Report::new("conditions");
+        report.attempt("the first part", |report| {
+            report.add_table("a heading", ["engine"], [["measured before".to_owned()]]);
+            Err(anyhow!("a late failure"))
+        });
+        report.attempt("the second part", |report| {
+            goal(report, "after", Required::AtLeast(1.0), None);
+            Ok(())
+        });
+        report.attempt("the third part", |_| panic!("a bug"));
+        report.miss("a peer", &anyhow!("it does not install"));
+        assert_eq!(report.failed(), ["the first part", "the third part"]);
+        for text in [report.to_string(), report.to_markdown("folder")] {
+            for expected in ["measured before", "a late failure", "it does not install", "not measured"] {
+                assert!(text.contains(expected), "{expected}: {text}");
+            }
+        }
+        assert_eq!(report.goals().len(), 1);
+        assert!(!Report::new("conditions").to_string().contains("Not measured"));
     }
 }

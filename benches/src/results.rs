@@ -18,14 +18,14 @@ const INTRODUCTION: &str = "# Results\n\n\
      `benches/README.md`.\n";
 
 /// Replaces the section of benchmark `name` in `RESULTS.md` and, if it has one, in `README.md` of the folder `root`, and writes the
-/// figures and raw results.
-pub(crate) fn record(root: &Path, name: &str, report: &Report) -> Result<()> {
+/// figures and raw results. `commit` is what was measured.
+pub(crate) fn record(root: &Path, name: &str, commit: &str, report: &Report) -> Result<()> {
     let folder = root.join(FOLDER);
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for plot in report.plots() {
         plot.write(&folder)?;
     }
-    let mut section = format!("## {name}\n\n{}\n\n{}", provenance(name), report.to_markdown(FOLDER));
+    let mut section = format!("## {name}\n\n{}\n\n{}", provenance(name, commit), report.to_markdown(FOLDER));
     if !report.raw().is_empty() {
         let raw: String = report.raw().iter().map(|line| format!("{line}\n")).collect();
         write(&folder.join(format!("{name}.jsonl")), &raw)?;
@@ -45,23 +45,33 @@ pub(crate) fn record(root: &Path, name: &str, report: &Report) -> Result<()> {
     Ok(())
 }
 
+/// The commit of the repository `root`; it ends with `-dirty` if files differ from it, other than those that are written here.
+pub(crate) fn commit(root: &Path) -> String {
+    let commit = output(Command::new("git").args(["describe", "--always"]).current_dir(root));
+    let written = ["RESULTS.md", "README.md", FOLDER].map(|path| format!(":!{path}"));
+    let mut differ = Command::new("git");
+    differ.args(["diff", "--quiet", "HEAD", "--", "."]).args(written).current_dir(root);
+    let is_clean = differ.status().is_ok_and(|status| status.success());
+    if is_clean { commit } else { format!("{commit}-dirty") }
+}
+
 /// The command, and what it ran.
-fn provenance(name: &str) -> String {
-    let output = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output().ok().filter(|it| it.status.success());
-        output.map_or_else(
-            || format!("unknown {program}"),
-            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        )
-    };
-    let commit = output("git", &["describe", "--always", "--dirty"]);
+fn provenance(name: &str, commit: &str) -> String {
     let linux = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     format!(
         "`{}`, commit {commit}, {}, Linux {}.",
         command(name, std::env::args().skip(1)),
-        output("rustc", &["--version"]),
+        output(Command::new("rustc").arg("--version")),
         // What follows is its builder's own.
         linux.trim().split('-').next().unwrap_or_default()
+    )
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().ok().filter(|output| output.status.success());
+    output.map_or_else(
+        || format!("unknown {}", command.get_program().display()),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
     )
 }
 
@@ -131,9 +141,10 @@ mod tests {
         write(&path("README.md"), &format!("# Title\n\n{}{}\nMore.\n", begin("exact"), end("exact")))
             .unwrap();
         for (name, measured) in [("exact", 1_234.5), ("sparse", 7_890.5), ("exact", 2.5)] {
-            record(dir.path(), name, &report(measured)).unwrap();
+            record(dir.path(), name, "abc1234", &report(measured)).unwrap();
         }
         let results = read(&path("RESULTS.md")).unwrap();
+        assert!(results.contains(", commit abc1234, "), "{results}");
         assert!(results.starts_with("# Results\n") && results.matches("## ").count() == 2, "{results}");
         let has = |row: &str| results.lines().any(|line| line.split_whitespace().eq(row.split(' ')));
         assert!(has("| ours | 2.5 |") && !results.contains("1234.5"), "{results}");
@@ -143,6 +154,29 @@ mod tests {
         assert!(readme.contains("\n- 2.5 times faster\n") && readme.ends_with("\nMore.\n"), "{readme}");
         assert!(!readme.contains("7890.5"), "it has no place for sparse: {readme}");
         assert_eq!(read(&path("docs/results/exact.jsonl")).unwrap(), "{\"rates\":[2.5]}\n");
+    }
+
+    #[test]
+    fn results_of_an_earlier_run_do_not_make_the_sources_dirty() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = |arguments: &[&str]| {
+            let settings = ["user.name=a", "user.email=a@b", "commit.gpgsign=false"];
+            let mut command = Command::new("git");
+            command.args(settings.iter().flat_map(|setting| ["-c", setting])).args(arguments);
+            let output = command.current_dir(dir.path()).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        let change = |name: &str| write(&dir.path().join(name), "changed").unwrap();
+        git(&["init", "--quiet"]);
+        ["RESULTS.md", "code.rs"].iter().for_each(|name| write(&dir.path().join(name), "").unwrap());
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "--message", "first"]);
+        let clean = commit(dir.path());
+        assert!(!clean.ends_with("-dirty"), "{clean}");
+        change("RESULTS.md");
+        assert_eq!(commit(dir.path()), clean);
+        change("code.rs");
+        assert_eq!(commit(dir.path()), format!("{clean}-dirty"));
     }
 
     #[test]
