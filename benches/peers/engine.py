@@ -48,6 +48,11 @@ class InBlocks:
         pass
 
 
+def few_rows(k, dimension):
+    """As few rows as have k neighbours: some engines refuse to find fewer, or fill up what is missing."""
+    return np.random.default_rng(1).random((k, dimension), dtype=np.float32)
+
+
 def unit_rows(base):
     """Sparse rows divided by their norms; empty ones stay."""
     norms = np.sqrt(base.multiply(base).sum(axis=1)).A1

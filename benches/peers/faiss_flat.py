@@ -2,6 +2,7 @@
 
 import faiss
 import numpy as np
+from engine import few_rows
 from faiss_index import FaissIndex, set_threads, versions  # noqa: F401
 
 DEFAULT_BLAS_THRESHOLD = faiss.cvar.distance_compute_blas_threshold
@@ -30,8 +31,8 @@ class Engine(FaissIndex):
         self.index = faiss.IndexFlat(base.shape[1], self.metric)
         self.index.add(base)
 
-    def smallest(self):
-        return Engine(np.ones((1, self.index.d), dtype=np.float32), "L2", {})
+    def smallest(self, k):
+        return Engine(few_rows(k, self.index.d), "L2", {})
 
     def set(self, setting):
         threshold = setting.get("blas_threshold")

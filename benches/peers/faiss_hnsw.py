@@ -1,7 +1,7 @@
 """faiss IndexHNSWFlat, and with `{"codes": "SQ8"}` IndexHNSWSQ. Parameters `m`, `ef_construction`; the setting `ef`."""
 
 import faiss
-import numpy as np
+from engine import few_rows
 from faiss_index import FaissIndex, set_threads, versions  # noqa: F401
 
 METRICS = {"L2": faiss.METRIC_L2, "InnerProduct": faiss.METRIC_INNER_PRODUCT, "Cosine": faiss.METRIC_INNER_PRODUCT}
@@ -23,8 +23,8 @@ class Engine(FaissIndex):
             self.index.train(base)
         self.index.add(base)
 
-    def smallest(self):
-        return Engine(np.ones((1, self.index.d), dtype=np.float32), "L2", {})
+    def smallest(self, k):
+        return Engine(few_rows(k, self.index.d), "L2", {})
 
     def set(self, setting):
         self.index.hnsw.efSearch = setting.get("ef", 10)

@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 import hnswlib
 import numpy as np
+from engine import few_rows
 
 SPACES = {"L2": "l2", "InnerProduct": "ip", "Cosine": "cosine"}
 threads = 1
@@ -25,8 +26,8 @@ class Engine:
         self.index.init_index(max_elements=len(base))
         self.index.add_items(base)
 
-    def smallest(self):
-        return Engine(np.ones((1, self.dimension), dtype=np.float32), "L2", {})
+    def smallest(self, k):
+        return Engine(few_rows(k, self.dimension), "L2", {})
 
     def set(self, _setting):
         self.index.set_num_threads(threads)

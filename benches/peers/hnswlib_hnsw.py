@@ -3,8 +3,7 @@
 import importlib.metadata
 
 import hnswlib
-import numpy as np
-from engine import InBlocks
+from engine import InBlocks, few_rows
 
 SPACES = {"L2": "l2", "InnerProduct": "ip", "Cosine": "cosine"}
 threads = 1
@@ -27,8 +26,8 @@ class Engine(InBlocks):
         )
         self.index.add_items(base, num_threads=threads)
 
-    def smallest(self):
-        return Engine(np.ones((1, self.index.dim), dtype=np.float32), "L2", {})
+    def smallest(self, k):
+        return Engine(few_rows(k, self.index.dim), "L2", {})
 
     def set(self, setting):
         self.index.set_ef(setting.get("ef", 10))

@@ -33,7 +33,7 @@ class Engine(OneByOne):
             build |= {"post": 0, "indexThreadQty": threads}
         self.index.createIndex(build)
 
-    def smallest(self):
+    def smallest(self, _k):
         base = sp.csr_matrix(np.ones((1, self.dimension), dtype=np.float32))
         return Engine(base, "InnerProduct", {"method": self.method})
 

@@ -22,7 +22,7 @@ class Engine(OneByOne):
         self.rows_of = [postings.indices[postings.indptr[i] : postings.indptr[i + 1]] for i in ends]
         self.values_of = [postings.data[postings.indptr[i] : postings.indptr[i + 1]] for i in ends]
 
-    def smallest(self):
+    def smallest(self, _k):
         return None
 
     def rows(self, queries):

@@ -5,7 +5,7 @@ import importlib.metadata
 
 import numpy as np
 import scann
-from engine import OneByOne
+from engine import OneByOne, few_rows
 
 METRICS = {"L2": "squared_l2", "InnerProduct": "dot_product", "Cosine": "dot_product"}
 
@@ -45,8 +45,8 @@ class Engine(OneByOne):
         self.searcher = builder.build().searcher
         self.leaves, self.reorder = -1, -1
 
-    def smallest(self):
-        return Engine(np.ones((1, self.dimension), dtype=np.float32), "L2", {})
+    def smallest(self, k):
+        return Engine(few_rows(k, self.dimension), "L2", {})
 
     def set(self, setting):
         self.leaves, self.reorder = setting.get("leaves", -1), setting.get("reorder", -1)

@@ -40,7 +40,7 @@ class Engine(OneByOne):
             self.index = index.build(path, **parameters)
         self.set({})
 
-    def smallest(self):
+    def smallest(self, _k):
         """The same index, but queries without terms."""
         empty = copy.copy(self)
         empty.rows = lambda queries: [(np.empty(0, np.int32), np.empty(0, np.float32))] * queries.shape[0]

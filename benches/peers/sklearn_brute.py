@@ -21,7 +21,7 @@ class Engine(InBlocks):
         self.dimension = base.shape[1]
         self.index = NearestNeighbors(algorithm="brute", metric="cosine").fit(base)
 
-    def smallest(self):
+    def smallest(self, _k):
         return None
 
     def batch(self, block, k):

@@ -29,7 +29,7 @@ class Engine(OneByOne):
         self.clusters = [scored[rows].T.tocsr() for rows in self.members]
         self.set({})
 
-    def smallest(self):
+    def smallest(self, _k):
         return None
 
     def set(self, setting):

@@ -23,7 +23,7 @@ class Engine(InBlocks):
     def __init__(self, base, metric, _parameters):
         self.transposed = (unit_rows(base) if metric == "Cosine" else base).T.tocsr()
 
-    def smallest(self):
+    def smallest(self, _k):
         return Engine(sp.csr_matrix(np.ones((1, self.transposed.shape[0]), dtype=np.float32)), "InnerProduct", {})
 
     def batch(self, block, k):

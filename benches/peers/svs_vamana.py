@@ -5,9 +5,8 @@ import importlib.metadata
 import os
 import tempfile
 
-import numpy as np
 import svs
-from engine import InBlocks
+from engine import InBlocks, few_rows
 
 METRICS = {"L2": svs.DistanceType.L2, "InnerProduct": svs.DistanceType.MIP, "Cosine": svs.DistanceType.Cosine}
 threads = 1
@@ -41,8 +40,8 @@ class Engine(InBlocks):
             data = compressed(base, folder) if parameters.get("codes") == "LVQ4x8" else base
             self.index = svs.Vamana.build(build, data, METRICS[metric], num_threads=threads)
 
-    def smallest(self):
-        return Engine(np.ones((2, self.dimension), dtype=np.float32), "L2", {})
+    def smallest(self, k):
+        return Engine(few_rows(k, self.dimension), "L2", {})
 
     def set(self, setting):
         self.index.num_threads = threads

@@ -7,7 +7,7 @@ usearch's own conversion takes coordinates from -1 to 1. For cosine it normalise
 import importlib.metadata
 
 import numpy as np
-from engine import OneByOne
+from engine import OneByOne, few_rows
 from usearch.index import Index
 
 METRICS = {"L2": "l2sq", "InnerProduct": "ip", "Cosine": "cos"}
@@ -46,8 +46,8 @@ class Engine(OneByOne):
             return vectors
         return np.clip(np.rint((vectors - self.offset) * self.factor), -127, 127).astype(np.int8)
 
-    def smallest(self):
-        return Engine(np.ones((1, self.index.ndim), dtype=np.float32), "L2", {"dtype": "i8" if self.is_i8 else "f32"})
+    def smallest(self, k):
+        return Engine(few_rows(k, self.index.ndim), "L2", {"dtype": "i8" if self.is_i8 else "f32"})
 
     def set(self, setting):
         self.index.expansion_search = setting.get("ef", 10)

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pyvsag
-from engine import OneByOne
+from engine import OneByOne, few_rows
 
 METRICS = {"L2": "l2", "InnerProduct": "ip", "Cosine": "cosine"}
 threads = 1
@@ -40,8 +40,8 @@ class Engine(OneByOne):
         )
         self.set({})
 
-    def smallest(self):
-        return Engine(np.ones((1, self.dimension), dtype=np.float32), "L2", {})
+    def smallest(self, k):
+        return Engine(few_rows(k, self.dimension), "L2", {})
 
     def set(self, setting):
         self.parameters = json.dumps({"hgraph": {"ef_search": setting.get("ef", 10)}})

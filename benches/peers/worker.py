@@ -77,7 +77,7 @@ class Worker:
         return {}
 
     def starts(self, command):
-        """The first query of each call, as in `Ours::calls`."""
+        """The first query of each call, as in `Turn::calls`."""
         count = self.queries.shape[0]
         together = min(command["together"], count)
         starts, calls = count // together, -(-command["count"] // together)
@@ -113,11 +113,12 @@ class Worker:
         return {}
 
     def call_overhead(self, command):
-        """Seconds of a call that searches one vector; 0 for an engine that is made of Python itself."""
-        smallest = self.engine.smallest()
+        """Seconds of a call that searches hardly any vectors; 0 for an engine that is made of Python itself."""
+        smallest = self.engine.smallest(command["k"])
         if smallest is None:
             return {"seconds": 0}
-        search = smallest.prepare(self.queries, 1, 1)
+        smallest.set({})
+        search = smallest.prepare(self.queries, 1, command["k"])
         count = self.queries.shape[0]
         started, calls = time.process_time(), 0
         while calls < 20_000 and time.process_time() < started + 1:
