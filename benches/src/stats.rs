@@ -28,6 +28,16 @@ impl fmt::Display for Spread {
     }
 }
 
+/// The larger one; NaN if one of them is.
+pub(crate) fn larger(a: f64, b: f64) -> f64 {
+    if a.is_nan() || a > b { a } else { b }
+}
+
+/// The smaller one; NaN if one of them is.
+pub(crate) fn smaller(a: f64, b: f64) -> f64 {
+    -larger(-a, -b)
+}
+
 /// The smallest value that is at least as large as the fraction `q` of all; NaN of no values.
 pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let place = (q * sorted.len() as f64).ceil() as usize;
@@ -57,6 +67,15 @@ mod tests {
         assert_eq!([0.0, 0.5, 0.99, 1.0].map(|q| quantile(&sorted, q)), [1.0, 50.0, 99.0, 100.0]);
         assert_eq!(quantile(&sorted[..1], 0.99), 1.0);
         assert!(quantile(&[], 0.5).is_nan());
+    }
+
+    #[test]
+    fn what_was_not_measured_is_the_worst() {
+        assert_eq!((larger(1.0, 2.0), larger(2.0, 1.0)), (2.0, 2.0));
+        assert_eq!((smaller(1.0, 2.0), smaller(2.0, 1.0)), (1.0, 1.0));
+        for (a, b) in [(1.0, f64::NAN), (f64::NAN, 1.0), (1.0, -f64::NAN), (-f64::NAN, 1.0)] {
+            assert!(larger(a, b).is_nan() && smaller(a, b).is_nan(), "{a}, {b}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod upload;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
 use self::kafka::Kafka;
@@ -129,6 +129,11 @@ struct Setup {
 
 /// Runs the parts one after another.
 pub(crate) fn run(args: &IngestArgs) -> Result<Report> {
+    let is_wanted = |part: &Part| args.only.is_empty() || args.only.contains(part);
+    let over_kafka: Vec<_> = KAFKA_PARTS.iter().filter(|(part, _)| is_wanted(part)).collect();
+    if let (Some((part, _)), None) = (over_kafka.first(), &args.kafka) {
+        ensure!(args.only.is_empty(), "--only {}: set --kafka", part.name());
+    }
     let setup = Setup {
         binary: server::binary(args.binary.as_deref())?,
         dir: args.dir.clone(),
@@ -140,18 +145,14 @@ pub(crate) fn run(args: &IngestArgs) -> Result<Report> {
     let conditions = conditions();
     eprintln!("{conditions}; data directories under {}", setup.dir.display());
     let mut report = Report::new(conditions);
-    let is_wanted = |part: &Part| args.only.is_empty() || args.only.contains(part);
     for (part, measure) in EMBEDDED_PARTS.iter().filter(|(part, _)| is_wanted(part)) {
-        measure(&setup, &mut report).with_context(|| part.name())?;
+        report.attempt(part.name(), |report| measure(&setup, report));
     }
-    let parts: Vec<_> = KAFKA_PARTS.iter().filter(|(part, _)| is_wanted(part)).collect();
     if let Some(servers) = &args.kafka {
         let kafka = Kafka::new(&setup, servers);
-        for (part, measure) in parts {
-            measure(&kafka, &mut report).with_context(|| part.name())?;
+        for (part, measure) in over_kafka {
+            report.attempt(part.name(), |report| measure(&kafka, report));
         }
-    } else {
-        ensure!(args.only.is_empty() || parts.is_empty(), "--only {}: set --kafka", parts[0].0.name());
     }
     Ok(report)
 }

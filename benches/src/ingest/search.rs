@@ -40,16 +40,19 @@ struct Round {
 pub(super) fn measure(setup: &Setup, report: &mut Report) -> Result<()> {
     let mut rows = vec![];
     for &count in setup.size.search_points {
-        let data = DataSet::new(setup, count)?;
-        eprintln!("search: {} points, {}", data.points.len(), data.name);
-        let rounds = measure_one(setup, &data)?;
-        let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
-        let difference = spread(|round| round.http - round.in_process);
-        let [http, in_process] = [spread(|round| round.http), spread(|round| round.in_process)];
-        let name = format!("{count} {}", data.name);
-        rows.push([name, format!("{http:.3}"), format!("{in_process:.3}"), format!("{difference:.3}")]);
-        let name = format!("http_minus_in_process_search_p50_{count}_points_ms");
-        report.add_goal(Goal::new(name, Required::Below(DIFFERENCE_MS_MAX), difference.median));
+        report.attempt(format!("search, {count}"), |report| {
+            let data = DataSet::new(setup, count)?;
+            eprintln!("search: {} points, {}", data.points.len(), data.name);
+            let rounds = measure_one(setup, &data)?;
+            let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
+            let difference = spread(|round| round.http - round.in_process);
+            let [http, in_process] = [spread(|round| round.http), spread(|round| round.in_process)];
+            let name = format!("{count} {}", data.name);
+            rows.push([name, format!("{http:.3}"), format!("{in_process:.3}"), format!("{difference:.3}")]);
+            let name = format!("http_minus_in_process_search_p50_{count}_points_ms");
+            report.add_goal(Goal::new(name, Required::Below(DIFFERENCE_MS_MAX), difference.median));
+            Ok(())
+        });
     }
     let heading = format!(
         "Search, p50 in milliseconds: k {K}, one query vector, without vectors, one keep-alive connection, exact. \

@@ -83,14 +83,17 @@ pub(crate) fn run(args: &RunbookArgs) -> Result<Report> {
     // The last core: the first one is where the rest of the machine tends to work.
     affinity::pin(&cores[cores.len() - 1..])?;
     for file in files(args)? {
-        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let runbook = Runbook::parse(&text, set.base.len()).with_context(|| format!("{}", file.display()))?;
-        let base = order::ordered(set.base.clone(), runbook.order)?;
-        for &kind in &args.index {
-            let run = Run { base: &base, queries: &queries, metric: args.metric, ef: args.ef };
-            let rows = run.all(&runbook, kind)?;
-            add(&mut report, &set, &runbook, &run.title(kind), &rows);
-        }
+        report.attempt(file.display().to_string(), |report| {
+            let text = fs::read_to_string(&file).context("cannot read it")?;
+            let runbook = Runbook::parse(&text, set.base.len())?;
+            let base = order::ordered(set.base.clone(), runbook.order)?;
+            for &kind in &args.index {
+                let run = Run { base: &base, queries: &queries, metric: args.metric, ef: args.ef };
+                let rows = run.all(&runbook, kind)?;
+                add(report, &set, &runbook, &run.title(kind), &rows);
+            }
+            Ok(())
+        });
     }
     Ok(report)
 }

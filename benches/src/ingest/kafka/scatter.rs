@@ -13,7 +13,7 @@ use crate::ingest::system::System;
 use crate::ingest::threads::in_turns;
 use crate::machine;
 use crate::report::{Goal, Report, Required};
-use crate::stats::{Spread, quantile, sorted_ms};
+use crate::stats::{Spread, larger, quantile, sorted_ms};
 
 const SEED: u64 = 6;
 const SHARDS: u16 = 4;
@@ -101,7 +101,7 @@ fn round(system: &System, bodies: &[Vec<u8>], number: usize, searches: usize) ->
         }
     }
     let p50 = |durations: &[Duration]| quantile(&sorted_ms(durations), 0.5);
-    let slowest_shard = by_shard.iter().map(|times| p50(times)).fold(f64::NAN, f64::max);
+    let slowest_shard = by_shard.iter().map(|times| p50(times)).reduce(larger).unwrap_or(f64::NAN);
     Ok(Round { api: p50(&by_api), slowest_shard, shards_together: p50(&together) })
 }
 
