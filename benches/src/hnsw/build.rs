@@ -128,7 +128,7 @@ fn one(setup: &Setup<'_>, set: &DenseSet, metric: Metric) -> Result<(Side, Resul
 fn hnswlib(setup: &Setup<'_>, set: &DenseSet, metric: Metric, cores: &[usize]) -> Result<(Worker, Built)> {
     let peers = lineups::peers(set.base.len());
     let peer = peers.iter().find(|peer| peer.label == HNSWLIB).context("no hnswlib")?;
-    let mut worker = Worker::start(setup.environment.python(), peer.engine, None)?;
+    let mut worker = Worker::start(setup.environment.python()?, peer.engine, None)?;
     worker.use_cores(cores)?;
     let built = worker.build(set, metric, &peer.parameters)?;
     Ok((worker, built))

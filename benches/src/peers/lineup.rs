@@ -49,7 +49,7 @@ impl Lineup {
         for peer in peers {
             eprintln!("{} builds", peer.label);
             let start = || -> Result<(Worker, Built)> {
-                let mut worker = Worker::start(environment.python(), peer.engine, None)?;
+                let mut worker = Worker::start(environment.python()?, peer.engine, None)?;
                 worker.use_cores(cores)?;
                 let built = worker.build_from(base, queries, metric, &peer.parameters)?;
                 Ok((worker, built))

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -14,6 +15,9 @@ use vektonn_index::Metric;
 use crate::contest::{Built, Contender, Elapsed, Search, Turn};
 use crate::datasets::DenseSet;
 use crate::formats;
+
+/// The longest that a worker may think about a command. The slowest graph of a million vectors takes less.
+const PATIENCE: Timespec = Timespec { tv_sec: 3_600, tv_nsec: 0 };
 
 /// What a worker says of itself.
 #[derive(Debug, Deserialize)]
@@ -92,20 +96,31 @@ impl Worker {
     }
 
     fn request<T: DeserializeOwned>(&mut self, command: Value) -> Result<T> {
-        let engine = self.engine.clone();
         let mut request = || -> Result<T> {
             writeln!(self.commands, "{command}")?;
-            let mut line = String::new();
-            if self.answers.read_line(&mut line)? == 0 {
-                bail!("it ended ({})", self.child.wait()?);
-            }
-            let answer: Value = serde_json::from_str(&line)?;
+            let answer: Value = serde_json::from_str(&self.answer(&PATIENCE)?)?;
             if let Some(error) = answer.get("error").and_then(Value::as_str) {
                 bail!("{error}");
             }
             Ok(serde_json::from_value(answer)?)
         };
-        request().with_context(|| format!("the worker {engine}"))
+        let answer = request();
+        answer.with_context(|| format!("the worker {}, asked to {}", self.engine, command["do"]))
+    }
+
+    /// The next line. One that thinks for longer is ended, and fails from then on.
+    fn answer(&mut self, patience: &Timespec) -> Result<String> {
+        // The last answer was read to its end: nothing is in the buffer.
+        let mut answers = [PollFd::new(self.answers.get_ref(), PollFlags::IN)];
+        if poll(&mut answers, Some(patience))? == 0 {
+            self.child.kill()?;
+            bail!("no answer after {} s: it was ended", patience.tv_sec);
+        }
+        let mut line = String::new();
+        if self.answers.read_line(&mut line)? == 0 {
+            bail!("it ended ({})", self.child.wait()?);
+        }
+        Ok(line)
     }
 }
 
@@ -162,5 +177,23 @@ impl Drop for Worker {
         // Both fail only where the process has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn one_that_hangs_is_ended() {
+        // It waits for a line with the script's name.
+        let mut worker = Worker::start(Path::new("grep"), "-", None).unwrap();
+        let error = worker.answer(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 }).unwrap_err().to_string();
+        assert_eq!(error, "no answer after 0 s: it was ended");
+        assert!(!worker.child.wait().unwrap().success());
+        let error = format!("{:#}", worker.about().unwrap_err());
+        assert!(error.starts_with("the worker -, asked to \"about\": "), "{error}");
     }
 }
