@@ -1,6 +1,7 @@
 //! Which cores a thread may use, and processor time.
 
 use anyhow::{Context, Result};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -17,16 +18,18 @@ pub(crate) fn pin(cores: &[usize]) -> Result<()> {
     sched_setaffinity(None, &set).with_context(|| format!("cannot stay on the cores {cores:?}"))
 }
 
+/// A thread on each of these cores.
+pub(crate) fn pool(cores: &[usize]) -> Result<ThreadPool> {
+    let of_thread = cores.to_vec();
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(cores.len())
+        // A machine that refuses shows it when the caller is pinned; here nothing can be answered.
+        .start_handler(move |thread| drop(pin(&of_thread[thread..=thread])));
+    Ok(pool.build()?)
+}
+
 /// Processor time of this process's threads so far, in seconds.
 pub(crate) fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-}
-
-/// Memory of this process that is in use now, in bytes.
-pub(crate) fn resident_bytes() -> Result<f64> {
-    let text =
-        std::fs::read_to_string("/proc/self/statm").context("no /proc/self/statm: this needs Linux")?;
-    let pages: f64 = text.split_whitespace().nth(1).context("no resident size")?.parse()?;
-    Ok(pages * rustix::param::page_size() as f64)
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::stats::Spread;
+use crate::stats::{Spread, larger};
 
 /// Someone who searches.
 pub(crate) trait Contender {
@@ -44,6 +44,16 @@ pub(crate) struct Turn<'a> {
     pub(crate) queries: usize,
 }
 
+impl Turn<'_> {
+    /// First query and number of queries of each call, where there are so many queries.
+    pub(crate) fn calls(&self, queries: usize) -> Vec<(usize, usize)> {
+        let together = self.search.together.min(queries);
+        let starts = queries / together;
+        let call = |call: usize| ((self.first / together + call) % starts * together, together);
+        (0..self.queries.div_ceil(together)).map(call).collect()
+    }
+}
+
 /// What a turn took.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Elapsed {
@@ -65,6 +75,9 @@ pub(crate) struct Built {
     /// The most that it ever grew to.
     pub(crate) peak_bytes: f64,
 }
+
+/// So many times shorter than a turn is what comes before it.
+const WARM_UP: usize = 8;
 
 /// One way to search that is compared with others.
 pub(crate) struct Lane {
@@ -99,21 +112,39 @@ impl Turns {
         Spread::of(self.0.iter().map(|turn| turn.cpu_s / turn.wall_s).collect()).median
     }
 
-    /// Queries per second of each round.
-    pub(crate) fn rates(&self, clock: Clock) -> Vec<f64> {
-        self.rates_without(clock, 0.0)
+    /// Queries of each turn.
+    pub(crate) fn queries(&self) -> usize {
+        self.0.first().map_or(0, |turn| turn.queries)
     }
 
-    /// The same, if each query had taken so many seconds less.
-    pub(crate) fn rates_without(&self, clock: Clock, overhead_s: f64) -> Vec<f64> {
+    /// Queries per second of each round.
+    pub(crate) fn rates(&self, clock: Clock) -> Vec<f64> {
+        self.0.iter().map(|turn| 1.0 / turn.seconds_per_query(clock)).collect()
+    }
+
+    /// The same, if each query had taken so many seconds less: more than that.
+    pub(crate) fn rates_without(&self, clock: Clock, overhead_s: f64) -> Result<Vec<f64>> {
         let rate = |turn: &Elapsed| {
-            let seconds = match clock {
-                Clock::Wall => turn.wall_s,
-                Clock::Cpu => turn.cpu_s,
-            };
-            turn.queries as f64 / (seconds - overhead_s * turn.queries as f64)
+            let seconds = turn.seconds_per_query(clock);
+            ensure!(
+                seconds > overhead_s,
+                "an empty call takes {:.1} us, a whole search {:.1} us",
+                overhead_s * 1e6,
+                seconds * 1e6
+            );
+            Ok(1.0 / (seconds - overhead_s))
         };
         self.0.iter().map(rate).collect()
+    }
+}
+
+impl Elapsed {
+    fn seconds_per_query(&self, clock: Clock) -> f64 {
+        let seconds = match clock {
+            Clock::Wall => self.wall_s,
+            Clock::Cpu => self.cpu_s,
+        };
+        seconds / self.queries as f64
     }
 }
 
@@ -124,10 +155,11 @@ pub(crate) fn ratio(ours: &[f64], theirs: &[f64]) -> Spread {
 
 /// The larger of two results of each round.
 pub(crate) fn faster(a: &[f64], b: &[f64]) -> Vec<f64> {
-    a.iter().zip(b).map(|(a, b)| a.max(*b)).collect()
+    a.iter().zip(b).map(|(&a, &b)| larger(a, b)).collect()
 }
 
-/// Lets all lanes search in turn, round after round, each for about `turn` of time, and at least once.
+/// Lets all lanes search in turn, round after round, each for about `turn` of time, and at least once. A contender that fails
+/// leaves: each of its lanes has the reason instead of turns.
 pub(crate) fn run(
     title: &str,
     contenders: &mut [&mut dyn Contender],
@@ -135,40 +167,85 @@ pub(crate) fn run(
     cores: &[usize],
     rounds: usize,
     turn: Duration,
-) -> Result<Vec<Turns>> {
-    let mut run_one = |lane: &Lane, first: usize, queries: usize| {
-        ensure!(lane.threads <= cores.len(), "{} threads on {} cores", lane.threads, cores.len());
-        let contender = &mut contenders[lane.contender];
-        // The last cores: the first one is where the rest of the machine tends to work.
-        contender.use_cores(&cores[cores.len() - lane.threads..])?;
-        let turn = Turn { search: &lane.search, first, queries };
-        contender.search(&turn).with_context(|| lane.label.clone())
-    };
+) -> Vec<Result<Turns>> {
     let progress = ProgressBar::new((lanes.len() * (rounds + 1)) as u64).with_message(title.to_owned());
-    progress.set_style(ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}")?);
-    let mut queries = vec![];
-    for lane in lanes {
-        // Warms up, and tells how much fits into a turn.
-        let tried = run_one(lane, 0, lane.search.together)?;
-        let per_query = tried.wall_s / tried.queries as f64;
-        queries.push(((turn.as_secs_f64() / per_query) as usize).max(lane.search.together));
-        progress.inc(1);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len}") {
+        progress.set_style(style);
     }
+    let mut gone: Vec<Option<String>> = vec![None; contenders.len()];
+    let mut queries = vec![0; lanes.len()];
     let mut turns = vec![vec![]; lanes.len()];
-    for round in 0..rounds {
+    for round in 0..=rounds {
         for i in 0..lanes.len() {
             // Who begins changes, so that nobody always follows the same other one.
             let i = (i + round) % lanes.len();
-            turns[i].push(run_one(&lanes[i], round * queries[i], queries[i])?);
+            let lane = &lanes[i];
             progress.inc(1);
+            if gone[lane.contender].is_some() {
+                continue;
+            }
+            let contender = &mut *contenders[lane.contender];
+            let done = if round == 0 {
+                queries_of_turn(contender, lane, cores, turn).map(|found| queries[i] = found)
+            } else {
+                measured(contender, lane, cores, round * queries[i], queries[i]).map(|it| turns[i].push(it))
+            };
+            gone[lane.contender] = done.err().map(|why| format!("{}: {why:#}", lane.label));
         }
     }
     progress.finish_and_clear();
-    Ok(turns.into_iter().map(Turns).collect())
+    let of_lane = |(lane, turns): (&Lane, Vec<Elapsed>)| {
+        gone[lane.contender].as_ref().map_or(Ok(Turns(turns)), |why| Err(anyhow!("{why}")))
+    };
+    lanes.iter().zip(turns).map(of_lane).collect()
+}
+
+/// How many queries take about a turn. One alone tells little, and the first ones are slow: twice as many again and again, until they
+/// take a quarter of it.
+fn queries_of_turn(
+    contender: &mut dyn Contender,
+    lane: &Lane,
+    cores: &[usize],
+    turn: Duration,
+) -> Result<usize> {
+    use_cores(contender, lane, cores)?;
+    let mut queries = lane.search.together;
+    loop {
+        let tried = contender.search(&Turn { search: &lane.search, first: 0, queries })?;
+        if tried.wall_s >= turn.as_secs_f64() / 4.0 {
+            let fitting = turn.as_secs_f64() / tried.seconds_per_query(Clock::Wall);
+            return Ok((fitting as usize).max(lane.search.together));
+        }
+        queries *= 2;
+    }
+}
+
+/// One turn, after a short one that warms up with other queries.
+fn measured(
+    contender: &mut dyn Contender,
+    lane: &Lane,
+    cores: &[usize],
+    first: usize,
+    queries: usize,
+) -> Result<Elapsed> {
+    use_cores(contender, lane, cores)?;
+    let search = &lane.search;
+    let warm_up = queries.div_ceil(WARM_UP);
+    contender.search(&Turn { search, first: first + queries, queries: warm_up })?;
+    contender.search(&Turn { search, first, queries })
+}
+
+/// The last ones: the first one is where the rest of the machine tends to work.
+fn use_cores(contender: &mut dyn Contender, lane: &Lane, cores: &[usize]) -> Result<()> {
+    let first = cores.len().checked_sub(lane.threads);
+    let first = first.with_context(|| format!("{} threads on {} cores", lane.threads, cores.len()))?;
+    contender.use_cores(&cores[first..])
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -178,8 +255,65 @@ mod tests {
         assert_eq!(turns.rates(Clock::Wall), [50.0, 25.0]);
         assert_eq!(turns.rates(Clock::Cpu), [100.0, 50.0]);
         assert_eq!(turns.core_share(), 0.5);
-        assert_eq!(turns.rates_without(Clock::Wall, 0.01), [100.0, 100.0 / 3.0]);
+        assert_eq!(turns.rates_without(Clock::Wall, 0.01).unwrap()[0], 100.0);
+        let error = turns.rates_without(Clock::Wall, 0.02).unwrap_err().to_string();
+        assert!(error.contains("an empty call takes 20000.0 us, a whole search 20000.0 us"), "{error}");
         assert_eq!(ratio(&[6.0, 2.0, 4.0], &[2.0, 2.0, 2.0]).median, 2.0);
         assert_eq!(faster(&[1.0, 4.0], &[3.0, 2.0]), [3.0, 4.0]);
+    }
+    /// Needs a millisecond for each query, ten more for its very first one, and fails after so many turns.
+    struct Clumsy {
+        turns: Vec<usize>,
+        turns_max: usize,
+    }
+
+    impl Contender for Clumsy {
+        fn use_cores(&mut self, _: &[usize]) -> Result<()> {
+            Ok(())
+        }
+
+        fn search(&mut self, turn: &Turn<'_>) -> Result<Elapsed> {
+            ensure!(self.turns.len() < self.turns_max, "out of memory");
+            let first = if self.turns.is_empty() { 0.01 } else { 0.0 };
+            self.turns.push(turn.queries);
+            let seconds = turn.queries as f64 * 1e-3 + first;
+            Ok(Elapsed { queries: turn.queries, wall_s: seconds, cpu_s: seconds })
+        }
+
+        fn answers(&mut self, _: &Search) -> Result<Vec<i32>> {
+            Ok(vec![])
+        }
+
+        fn latencies(&mut self, _: &Turn<'_>) -> Result<Vec<f64>> {
+            Ok(vec![])
+        }
+
+        fn call_overhead(&mut self, _: usize) -> Result<f64> {
+            Ok(0.0)
+        }
+    }
+
+    #[test]
+    fn one_that_fails_leaves_and_the_others_go_on() {
+        let search = Search { k: 1, together: 1, setting: Value::Null };
+        let lane = |contender, label: &str| Lane {
+            label: label.to_owned(),
+            contender,
+            search: search.clone(),
+            threads: 1,
+        };
+        let lanes = [lane(0, "steady"), lane(1, "weak, first"), lane(1, "weak, second")];
+        let mut steady = Clumsy { turns: vec![], turns_max: usize::MAX };
+        let mut weak = Clumsy { turns: vec![], turns_max: 15 };
+        let mut contenders: [&mut dyn Contender; 2] = [&mut steady, &mut weak];
+        let turns = run("a test", &mut contenders, &lanes, &[0], 3, Duration::from_millis(80));
+        assert_eq!(turns[0].as_ref().unwrap().0.len(), 3);
+        for (lane, why) in [(1, "weak"), (2, "weak")] {
+            let error = turns[lane].as_ref().unwrap_err().to_string();
+            assert!(error.starts_with(why) && error.ends_with("out of memory"), "{error}");
+        }
+        // The first query alone would say that eight fill a turn; each turn is preceded by a short one.
+        assert_eq!(steady.turns, [1, 2, 4, 8, 16, 32, 10, 80, 10, 80, 10, 80]);
+        assert_eq!(turns[0].as_ref().unwrap().queries(), 80);
     }
 }

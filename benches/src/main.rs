@@ -69,6 +69,8 @@ enum Benchmark {
     Hnsw(hnsw::HnswArgs),
     /// The same with a million vectors.
     HnswMillion(hnsw::HnswArgs),
+    /// How fast a shard with a graph catches up with its data source.
+    HnswCatchUp(hnsw::CatchUpArgs),
     /// Upload rate, time until an upload is searchable, and what HTTP adds to a search.
     Ingest(ingest::IngestArgs),
     /// Sparse search, exact and approximate, beside everybody else's.
@@ -98,6 +100,7 @@ fn run(cli: &Cli) -> Result<()> {
         Benchmark::Runbook(args) => ("runbook", runbook::run(args)?),
         Benchmark::Hnsw(args) => ("hnsw", hnsw::run(args, &hnsw::ALL)?),
         Benchmark::HnswMillion(args) => ("hnsw-million", hnsw::run(args, &hnsw::MILLION)?),
+        Benchmark::HnswCatchUp(args) => ("hnsw-catch-up", hnsw::catch_up(args)?),
         Benchmark::Ingest(args) => ("ingest", ingest::run(args)?),
         Benchmark::Sparse(args) => ("sparse", sparse::run(args)?),
         Benchmark::SparseFootprint(args) => return sparse::build(args),

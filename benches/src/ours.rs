@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use rayon::ThreadPool;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use vektonn_index::{
     HnswParams, IndexStore, Metric, Neighbor, SearchOptions, SparseVector, StoreChange, StoredVector,
 };
@@ -155,14 +155,6 @@ impl<'s> Ours<'s> {
     fn pool(&self) -> Result<&ThreadPool> {
         self.pools.get(&self.cores).context("no cores were chosen")
     }
-
-    /// First query and number of queries of each call of a turn.
-    fn calls(&self, turn: &Turn<'_>) -> Vec<(usize, usize)> {
-        let together = turn.search.together.min(self.queries.len());
-        let starts = self.queries.len() / together;
-        let call = |call: usize| ((turn.first / together + call) % starts * together, together);
-        (0..turn.queries.div_ceil(together)).map(call).collect()
-    }
 }
 
 /// Adds rows in batches, with their numbers as ids.
@@ -184,19 +176,13 @@ impl Contender for Ours<'_> {
     fn use_cores(&mut self, cores: &[usize]) -> Result<()> {
         self.cores = cores.to_vec();
         if !self.pools.contains_key(cores) {
-            let of_thread = cores.to_vec();
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(cores.len())
-                // A machine that refuses shows it when the caller is pinned; here nothing can be answered.
-                .start_handler(move |thread| drop(affinity::pin(&of_thread[thread..=thread])))
-                .build()?;
-            self.pools.insert(cores.to_vec(), pool);
+            self.pools.insert(cores.to_vec(), affinity::pool(cores)?);
         }
         affinity::pin(cores)
     }
 
     fn search(&mut self, turn: &Turn<'_>) -> Result<Elapsed> {
-        let calls = self.calls(turn);
+        let calls = turn.calls(self.queries.len());
         let options = options(turn.search);
         // Inside of the pool, so that whatever a search runs in parallel stays on its threads.
         self.pool()?.install(|| {
@@ -233,7 +219,7 @@ impl Contender for Ours<'_> {
 
     fn latencies(&mut self, turn: &Turn<'_>) -> Result<Vec<f64>> {
         let options = options(turn.search);
-        let calls = self.calls(turn);
+        let calls = turn.calls(self.queries.len());
         self.pool()?.install(|| {
             let timed = |&(first, _): &(usize, usize)| {
                 let started = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::contest::{self, Built, Clock, Contender, Lane, Search, Turn, Turns};
@@ -17,6 +17,8 @@ pub(crate) struct Contestant<'a> {
     pub(crate) contender: &'a mut dyn Contender,
     /// Each is handed to the contender as [`Search::setting`].
     pub(crate) settings: Vec<Value>,
+    /// Searches on one core only, in batches too.
+    pub(crate) one_thread: bool,
     pub(crate) builds: Builds,
 }
 
@@ -29,6 +31,8 @@ pub(crate) struct Builds {
 
 /// What everybody does.
 pub(crate) struct Work<'a> {
+    /// Begins the figures' names.
+    pub(crate) name: String,
     pub(crate) title: String,
     /// Points in the index.
     pub(crate) points: usize,
@@ -49,6 +53,8 @@ pub(crate) struct Work<'a> {
 pub(crate) struct Curve {
     pub(crate) label: String,
     pub(crate) builds: Builds,
+    /// Seconds that an empty call costs; [`Point::single`] is without them.
+    pub(crate) call_s: f64,
     /// In the order of its settings.
     pub(crate) points: Vec<Point>,
 }
@@ -61,8 +67,10 @@ pub(crate) struct Point {
     pub(crate) recall: Recall,
     /// One thread on one core, one query at a time, by processor time, without what calling a foreign language costs.
     pub(crate) single: Vec<f64>,
-    /// Batches on all cores, by the clock.
+    /// Batches on all cores, by the clock; nothing for one that can use one core only.
     pub(crate) batch: Vec<f64>,
+    /// How many queries a turn had, one at a time and in batches.
+    pub(crate) turn_queries: [usize; 2],
     /// p50, p95, p99 of one query at a time.
     pub(crate) latencies_ms: [f64; 3],
 }
@@ -81,66 +89,82 @@ pub(crate) struct AtEqualRecall {
     pub(crate) ratio: Spread,
 }
 
-/// Lets all contestants search at all their settings, in turn.
-pub(crate) fn sweep(work: &Work<'_>, contestants: &mut [Contestant<'_>]) -> Result<Vec<Curve>> {
-    let mut curves = vec![];
-    let mut overheads = vec![];
-    for contestant in contestants.iter_mut() {
-        ensure!(!contestant.settings.is_empty(), "{} has no settings", contestant.label);
-        contestant.contender.use_cores(&work.cores[work.cores.len() - 1..])?;
-        overheads.push(contestant.contender.call_overhead(work.k)?);
-        let points = contestant.settings.iter().map(|setting| unhurried(work, contestant.contender, setting));
-        curves.push(Curve {
-            label: contestant.label.clone(),
-            builds: contestant.builds,
-            points: points.collect::<Result<_>>()?,
-        });
+/// Lets all contestants search at all their settings, in turn. One that fails leaves, and the report says why.
+///
+/// # Errors
+/// The first one failed: there is nothing to compare with.
+pub(crate) fn sweep(
+    work: &Work<'_>,
+    contestants: &mut [Contestant<'_>],
+    report: &mut Report,
+) -> Result<Vec<Curve>> {
+    let mut curves: Vec<_> = contestants.iter_mut().map(|contestant| unhurried(work, contestant)).collect();
+    for rate in [Rate::Single, Rate::Batch] {
+        take_turns(work, contestants, &mut curves, rate);
     }
-    let mut run = |threads: usize, together: usize| -> Result<Vec<Turns>> {
-        let lanes = lanes(contestants, work.k, threads, together);
-        let mut contenders: Vec<&mut dyn Contender> = vec![];
-        for contestant in contestants.iter_mut() {
-            contenders.push(contestant.contender);
+    let mut standing = vec![];
+    for (i, (contestant, curve)) in contestants.iter().zip(curves).enumerate() {
+        match curve {
+            Err(why) if i > 0 => report.miss(format!("{}: {}", work.name, contestant.label), &why),
+            curve => standing.push(curve.with_context(|| contestant.label.clone())?),
         }
-        contest::run(&work.title, &mut contenders, &lanes, work.cores, work.rounds, work.turn)
-    };
-    let (single, batch) = (run(1, 1)?, run(work.cores.len(), work.together)?);
-    let points = curves.iter_mut().zip(overheads);
-    let points =
-        points.flat_map(|(curve, overhead)| curve.points.iter_mut().map(move |point| (point, overhead)));
-    for ((point, overhead), (single, batch)) in points.zip(single.iter().zip(&batch)) {
-        point.single = single.rates_without(Clock::Cpu, overhead);
-        point.batch = batch.rates(Clock::Wall);
     }
-    Ok(curves)
+    Ok(standing)
 }
 
-/// Recall and latencies.
-fn unhurried(work: &Work<'_>, contender: &mut dyn Contender, setting: &Value) -> Result<Point> {
-    let search = |together| Search { k: work.k, together, setting: setting.clone() };
-    let alone = (work.judge)(&contender.answers(&search(1))?)?;
-    let together = (work.judge)(&contender.answers(&search(work.together))?)?;
-    let turn = Turn { search: &search(1), first: 0, queries: work.latencies };
-    Ok(Point {
-        setting: setting.clone(),
-        recall: alone.min(together),
-        single: vec![],
-        batch: vec![],
-        latencies_ms: percentiles_ms(contender.latencies(&turn)?),
-    })
+/// What one cannot be disturbed in: everything but rates.
+fn unhurried(work: &Work<'_>, contestant: &mut Contestant<'_>) -> Result<Curve> {
+    let Contestant { label, contender, settings, builds, .. } = contestant;
+    ensure!(!settings.is_empty(), "there are no settings");
+    contender.use_cores(&work.cores[work.cores.len() - 1..])?;
+    let call_s = contender.call_overhead(work.k)?;
+    let points = settings.iter().map(|setting| {
+        let search = |together| Search { k: work.k, together, setting: setting.clone() };
+        let alone = (work.judge)(&contender.answers(&search(1))?)?;
+        let together = (work.judge)(&contender.answers(&search(work.together))?)?;
+        let turn = Turn { search: &search(1), first: 0, queries: work.latencies };
+        Ok(Point {
+            setting: setting.clone(),
+            recall: alone.min(together),
+            single: vec![],
+            batch: vec![],
+            turn_queries: [0; 2],
+            latencies_ms: percentiles_ms(contender.latencies(&turn)?),
+        })
+    });
+    let points = points.collect::<Result<_>>()?;
+    Ok(Curve { label: label.clone(), builds: *builds, call_s, points })
 }
 
-fn lanes(contestants: &[Contestant<'_>], k: usize, threads: usize, together: usize) -> Vec<Lane> {
-    let of_contestant = |(contender, contestant): (usize, &Contestant<'_>)| {
-        let lane = |setting: &Value| Lane {
-            label: format!("{} {setting}", contestant.label),
-            contender,
-            search: Search { k, together, setting: setting.clone() },
-            threads,
-        };
-        contestant.settings.iter().map(lane).collect::<Vec<_>>()
+/// Fills in the rates of those that are still there, or why they are not any more.
+fn take_turns(work: &Work<'_>, contestants: &mut [Contestant<'_>], curves: &mut [Result<Curve>], rate: Rate) {
+    let (threads, together) = match rate {
+        Rate::Single => (1, 1),
+        Rate::Batch => (work.cores.len(), work.together),
     };
-    contestants.iter().enumerate().flat_map(of_contestant).collect()
+    let mut lanes = vec![];
+    for (contender, (contestant, curve)) in contestants.iter().zip(&*curves).enumerate() {
+        if curve.is_ok() && !(contestant.one_thread && threads > 1) {
+            lanes.extend(contestant.settings.iter().map(|setting| Lane {
+                label: format!("{} {setting}", contestant.label),
+                contender,
+                search: Search { k: work.k, together, setting: setting.clone() },
+                threads,
+            }));
+        }
+    }
+    let mut contenders: Vec<&mut dyn Contender> = vec![];
+    for contestant in contestants {
+        contenders.push(contestant.contender);
+    }
+    let turns = contest::run(&work.title, &mut contenders, &lanes, work.cores, work.rounds, work.turn);
+    for (lane, turns) in lanes.iter().zip(turns) {
+        let curve = &mut curves[lane.contender];
+        let filled = |curve: &mut Curve| curve.fill(&lane.search.setting, rate, &turns?);
+        if let Some(why) = curve.as_mut().ok().and_then(|curve| filled(curve).err()) {
+            *curve = Err(why);
+        }
+    }
 }
 
 impl Point {
@@ -157,6 +181,17 @@ impl Point {
 }
 
 impl Curve {
+    fn fill(&mut self, setting: &Value, rate: Rate, turns: &Turns) -> Result<()> {
+        let point = self.points.iter_mut().find(|point| point.setting == *setting);
+        let point = point.with_context(|| format!("nobody asked for {setting}"))?;
+        match rate {
+            Rate::Single => point.single = turns.rates_without(Clock::Cpu, self.call_s)?,
+            Rate::Batch => point.batch = turns.rates(Clock::Wall),
+        }
+        point.turn_queries[usize::from(rate == Rate::Batch)] = turns.queries();
+        Ok(())
+    }
+
     /// The points that no other one beats in both recall and rate, by ascending recall.
     fn frontier(&self, rate: Rate) -> Vec<&Point> {
         let mut points: Vec<_> = self.points.iter().map(|point| (point, point.spread(rate).median)).collect();
@@ -206,25 +241,19 @@ impl Curve {
     }
 
     fn line(&self, rate: Rate) -> Line {
+        let measured = self.points.iter().filter(|point| !point.rates(rate).is_empty());
         let mut points: Vec<_> =
-            self.points.iter().map(|point| (point.recall.by_distance, point.spread(rate).median)).collect();
+            measured.map(|point| (point.recall.by_distance, point.spread(rate).median)).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         Line { label: self.label.clone(), points }
     }
 }
 
-/// Adds tables, figures and raw results; the first curve is compared with each other one at these recalls. `file` begins the
-/// figures' names.
-pub(crate) fn report(
-    report: &mut Report,
-    work: &Work<'_>,
-    file: &str,
-    curves: &[Curve],
-    recalls: &[f64],
-) -> Result<()> {
+/// Adds tables, figures and raw results; the first curve is compared with each other one at these recalls.
+pub(crate) fn report(report: &mut Report, work: &Work<'_>, curves: &[Curve], recalls: &[f64]) -> Result<()> {
     let heading = format!(
-        "{}, k {}, medians of {} interleaved rounds (range). One query at a time: one thread, processor time, the cost of an empty \
-         call from Python subtracted. Batches of {}: {} cores, by the clock.",
+        "{}, k {}, medians of {} interleaved rounds (range). One query at a time: one thread, processor time, without \
+         what an empty call takes. Batches of {}: {} cores, by the clock.",
         work.title,
         work.k,
         work.rounds,
@@ -236,6 +265,7 @@ pub(crate) fn report(
         "setting",
         "recall by id / distance",
         "one query, q/s",
+        "empty call, us",
         "p50 / p95 / p99, ms",
         "batch, q/s",
     ];
@@ -259,22 +289,26 @@ pub(crate) fn report(
         [(Rate::Single, "one query at a time, one thread"), (Rate::Batch, "batches, all cores")]
     {
         let lines = curves.iter().map(|curve| curve.line(rate)).collect();
-        let file = format!("{file}-{}", if rate == Rate::Single { "single" } else { "batch" });
+        let file = format!("{}-{}", work.name, if rate == Rate::Single { "single" } else { "batch" });
         report.add_plot(Plot::recall_qps(file, format!("{}: {what}", work.title), lines)?);
     }
     curves.iter().flat_map(|curve| raw(work, curve)).for_each(|line| report.add_raw(line));
     Ok(())
 }
 
-fn point_rows(curve: &Curve) -> Vec<[String; 6]> {
+fn point_rows(curve: &Curve) -> Vec<[String; 7]> {
+    let rates = |point: &Point, rate: Rate| {
+        if point.rates(rate).is_empty() { String::new() } else { format!("{:.0}", point.spread(rate)) }
+    };
     let row = |point: &Point| {
         [
             curve.label.clone(),
             setting_text(&point.setting),
             format!("{:.4} / {:.4}", point.recall.by_id, point.recall.by_distance),
-            format!("{:.0}", point.spread(Rate::Single)),
+            rates(point, Rate::Single),
+            format!("{:.1}", curve.call_s * 1e6),
             point.latencies_ms.map(|ms| format!("{ms:.3}")).join(" / "),
-            format!("{:.0}", point.spread(Rate::Batch)),
+            rates(point, Rate::Batch),
         ]
     };
     curve.points.iter().map(row).collect()
@@ -305,14 +339,12 @@ fn build_row(curve: &Curve, points: usize) -> [String; 6] {
 
 fn ratio_rows(ours: &Curve, other: &Curve, recalls: &[f64]) -> Vec<[String; 4]> {
     let row = |&recall: &f64| {
-        let [single, batch] = [Rate::Single, Rate::Batch].map(|rate| ours.ratio_to(other, recall, rate));
-        let text = |at: Option<AtEqualRecall>| {
-            at.map_or_else(
-                || "not reached".to_owned(),
-                |AtEqualRecall { recall, ratio }| format!("{ratio:.2} at {recall:.3}"),
-            )
+        let text = |rate: Rate| match ours.ratio_to(other, recall, rate) {
+            Some(AtEqualRecall { recall, ratio }) => format!("{ratio:.2} at {recall:.3}"),
+            None if other.points.iter().all(|point| point.rates(rate).is_empty()) => String::new(),
+            None => "not reached".to_owned(),
         };
-        [other.label.clone(), format!(">= {recall}"), text(single), text(batch)]
+        [other.label.clone(), format!(">= {recall}"), text(Rate::Single), text(Rate::Batch)]
     };
     recalls.iter().map(row).collect()
 }
@@ -328,6 +360,8 @@ fn raw(work: &Work<'_>, curve: &Curve) -> Vec<Value> {
             "recall_by_distance": point.recall.by_distance,
             "single_queries_per_s": point.single,
             "batch_queries_per_s": point.batch,
+            "queries_per_turn_single_and_batch": point.turn_queries,
+            "empty_call_s": curve.call_s,
             "latency_p50_p95_p99_ms": point.latencies_ms,
             "built_by_one_thread": curve.builds.one_thread,
             "built_by_all_cores": curve.builds.all_cores,
@@ -349,9 +383,11 @@ mod tests {
             recall: Recall { by_id: 0.0, by_distance: recall },
             single: vec![rate, rate * 2.0],
             batch: vec![1.0, 1.0],
+            turn_queries: [1; 2],
             latencies_ms: [0.0; 3],
         };
-        Curve { label: String::new(), builds: Builds::default(), points: points.iter().map(point).collect() }
+        let points = points.iter().map(point).collect();
+        Curve { label: String::new(), builds: Builds::default(), call_s: 0.0, points }
     }
 
     #[test]
@@ -381,8 +417,10 @@ mod tests {
         assert_eq!((at.recall, at.ratio.median.round()), (0.9, 100.0), "exact search has nothing to set");
     }
 
-    /// Finds the more the larger its setting is, and takes that many milliseconds.
-    struct Slow;
+    /// Finds the more the larger its setting is, and takes that many milliseconds; an empty call takes so many.
+    struct Slow {
+        call_ms: f64,
+    }
 
     impl Contender for Slow {
         fn use_cores(&mut self, _: &[usize]) -> Result<()> {
@@ -395,7 +433,7 @@ mod tests {
         }
 
         fn answers(&mut self, search: &Search) -> Result<Vec<i32>> {
-            Ok(vec![search.setting["ms"].as_i64().unwrap() as i32])
+            Ok(vec![search.setting["ms"].as_i64().context("a broken setting")? as i32])
         }
 
         fn latencies(&mut self, turn: &Turn<'_>) -> Result<Vec<f64>> {
@@ -403,51 +441,84 @@ mod tests {
         }
 
         fn call_overhead(&mut self, _: usize) -> Result<f64> {
-            Ok(0.0)
+            Ok(self.call_ms * 1e-3)
         }
     }
 
-    #[test]
-    fn a_sweep_measures_every_setting() {
-        let judge = |answers: &[i32]| {
-            let recall = f64::from(answers[0]) / 10.0;
-            Ok(Recall { by_id: recall, by_distance: recall })
-        };
-        let work = Work {
+    fn contestant<'a>(label: &str, contender: &'a mut Slow, settings: &[Value]) -> Contestant<'a> {
+        Contestant {
+            label: label.to_owned(),
+            contender,
+            settings: settings.to_vec(),
+            one_thread: false,
+            builds: Builds::default(),
+        }
+    }
+
+    fn work(judge: &dyn Fn(&[i32]) -> Result<Recall>) -> Work<'_> {
+        Work {
+            name: "test".to_owned(),
             title: "a set".to_owned(),
             points: 100,
             k: 1,
             together: 4,
-            cores: &[0],
+            cores: &[0, 1],
             rounds: 2,
             turn: Duration::from_millis(20),
             latencies: 3,
-            judge: &judge,
-        };
+            judge,
+        }
+    }
+
+    fn tenths(answers: &[i32]) -> Result<Recall> {
+        let recall = f64::from(answers[0]) / 10.0;
+        Ok(Recall { by_id: recall, by_distance: recall })
+    }
+
+    #[test]
+    fn a_sweep_measures_every_setting() {
         let settings: Vec<_> = [8, 10].map(|ms| json!({"ms": ms})).into();
-        let contestant = |label: &str, settings: &[Value], contender| Contestant {
-            label: label.to_owned(),
-            contender,
-            settings: settings.to_vec(),
-            builds: Builds::default(),
-        };
-        let (mut a, mut b) = (Slow, Slow);
-        let mut contestants = [
-            contestant("ours", &settings, &mut a as &mut dyn Contender),
-            contestant("theirs", &settings[1..], &mut b),
-        ];
-        let curves = sweep(&work, &mut contestants).unwrap();
+        let [mut a, mut b] = [0.0, 2.0].map(|call_ms| Slow { call_ms });
+        let mut contestants =
+            [contestant("ours", &mut a, &settings), contestant("theirs", &mut b, &settings[1..])];
+        contestants[1].one_thread = true;
+        let mut found = Report::new("conditions");
+        let work = work(&tenths);
+        let curves = sweep(&work, &mut contestants, &mut found).unwrap();
         let point = &curves[0].points[0];
         assert_eq!((point.recall.by_distance, point.latencies_ms), (0.8, [8.0; 3]));
         assert_eq!((point.single.len(), point.spread(Rate::Single).median.round()), (2, 125.0));
-        assert_eq!(point.spread(Rate::Batch).median.round(), 250.0);
-        assert_eq!(curves[1].points[0].spread(Rate::Single).median.round(), 100.0);
+        assert_eq!((point.spread(Rate::Batch).median.round(), point.turn_queries), (250.0, [5, 5]));
+        let theirs = &curves[1].points[0];
+        assert_eq!(theirs.spread(Rate::Single).median.round(), 125.0, "10 ms, 2 of them for the call");
+        assert!(theirs.batch.is_empty(), "two cores would be no use to it");
 
-        let mut found = Report::new("conditions");
-        report(&mut found, &work, "test", &curves, &[0.9]).unwrap();
+        report(&mut found, &work, &curves, &[0.9]).unwrap();
         let text = found.to_string();
-        assert!(text.contains("1.12 (1.12 to 1.12) at 0.900"), "sqrt(100 x 125) / 100: {text}");
+        assert!(text.contains("0.89 (0.89 to 0.89) at 0.900"), "sqrt(100 x 125) / 125: {text}");
+        assert!(text.contains("2000.0") && !text.contains("NaN"), "the empty call: {text}");
         assert_eq!((found.raw().len(), found.plots().len()), (3, 2));
         assert_eq!(found.raw()[0]["single_queries_per_s"].as_array().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_sweep_goes_on_without_those_that_fail() {
+        let settings = [json!({"ms": 10})];
+        let mut slow = [0.0, 0.0, 11.0].map(|call_ms| Slow { call_ms });
+        let [ours, broken, empty] = &mut slow;
+        let mut contestants = [
+            contestant("ours", ours, &settings),
+            contestant("broken", broken, &[json!({"ms": "?"})]),
+            contestant("empty", empty, &settings),
+        ];
+        let mut found = Report::new("conditions");
+        let curves = sweep(&work(&tenths), &mut contestants, &mut found).unwrap();
+        assert_eq!(curves.iter().map(|curve| &curve.label).collect::<Vec<_>>(), ["ours"]);
+        let text = found.to_string();
+        assert!(text.contains("test: broken") && text.contains("a broken setting"), "{text}");
+        assert!(text.contains("test: empty") && text.contains("an empty call takes 11000.0 us"), "{text}");
+        assert!(found.failed().is_empty(), "the others were measured");
+        contestants.reverse();
+        assert!(sweep(&work(&tenths), &mut contestants, &mut found).is_err(), "nothing to compare with");
     }
 }

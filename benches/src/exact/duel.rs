@@ -1,17 +1,19 @@
 //! Ours and other libraries' exact search in turn, on the same vectors.
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result};
 use serde_json::{Value, json};
 use vektonn_index::Metric;
 
 use super::outcome::{FAISS_BLAS, FAISS_DEFAULT, OURS, Outcome, Way};
 use super::{K, Setup, TOGETHER, short};
+use crate::affinity;
 use crate::contest::{self, Clock, Contender, Lane, Search, Turn, Turns};
 use crate::datasets::DenseSet;
+use crate::formats::bin::NeighborLists;
 use crate::ground_truth;
 use crate::ours::Ours;
 use crate::recall::{Recall, recall};
-use crate::stats::percentiles_ms;
+use crate::stats::{percentiles_ms, smaller};
 
 /// faiss compares query by query below this many queries, and by matrix products of BLAS from it on.
 const BLAS_THRESHOLD: usize = 20;
@@ -28,7 +30,7 @@ pub(super) struct Duel<'a> {
     /// Ours first.
     engines: Vec<Engine<'a>>,
     /// Engines that cannot take part, and why.
-    missing: Vec<(String, String)>,
+    missing: Vec<(&'static str, Error)>,
 }
 
 struct Engine<'a> {
@@ -46,6 +48,8 @@ struct Batch {
 
 impl<'a> Duel<'a> {
     pub(super) fn new(setup: &'a Setup<'a>, set: &'a DenseSet, metric: Metric) -> Result<Self> {
+        // Where the last contender left this thread, new processes would begin.
+        affinity::pin(&setup.cores)?;
         Ok(Self::of(setup, set, metric, Box::new(Ours::exact(set, metric)?)))
     }
 
@@ -61,63 +65,76 @@ impl<'a> Duel<'a> {
         for peer in setup.peers.all() {
             match setup.peers.start(peer, set, metric) {
                 Ok((worker, _)) => engines.push(Engine { name: peer.name, contender: Box::new(worker) }),
-                Err(error) => missing.push((peer.name.to_owned(), format!("{error:#}"))),
+                Err(why) => missing.push((peer.name, why)),
             }
         }
         Self { setup, set, metric, engines, missing }
     }
 
+    /// Engines that fail are missing in the outcome.
+    ///
+    /// # Errors
+    /// Ours failed.
     pub(super) fn fight(mut self) -> Result<Outcome> {
         let name = format!("{}, {}", self.set.name, short(self.metric));
         let truth = ground_truth::of(self.set, self.metric, self.setup.folders)?;
-        let one = Search { k: K, together: 1, setting: json!({}) };
         let mut ways: Vec<Way> = vec![];
-        for Engine { name, contender } in &mut self.engines {
-            let mut judge = |search: &Search| -> Result<Recall> {
-                recall(self.set, self.metric, &truth, &contender.answers(search)?, K)
-            };
-            let setting = json!({"blas_threshold": BLAS_THRESHOLD});
-            let mut found = judge(&Search { k: K, together: TOGETHER, setting })?;
-            if *name == OURS {
-                found = found.min(judge(&one)?);
+        while let Some(engine) = self.engines.get_mut(ways.len()) {
+            match unhurried(self.setup, self.set, self.metric, engine, &truth) {
+                Ok(way) => ways.push(way),
+                Err(why) => {
+                    self.leaves(ways.len(), why)?;
+                    self.engines.remove(ways.len());
+                }
             }
-            contender.use_cores(&self.setup.cores[self.setup.cores.len() - 1..])?;
-            let turn = Turn { search: &one, first: 0, queries: LATENCIES };
-            let latencies_ms = percentiles_ms(contender.latencies(&turn)?);
-            let label = if *name == "faiss" { FAISS_DEFAULT } else { *name };
-            ways.push(Way::new(label, found, latencies_ms, contender.call_overhead(K)?));
         }
-        let core_share = self.measure_single(&name, &one, &mut ways)?;
-        self.measure_batches(&name, &one, &mut ways)?;
+        let core_share = self.measure_single(&name, &mut ways)?;
+        self.measure_batches(&name, &mut ways)?;
         Ok(Outcome { name, ways, core_share, missing: self.missing })
+    }
+
+    /// Without ours there is nothing to compare with; what another engine did before it failed remains.
+    fn leaves(&mut self, engine: usize, why: Error) -> Result<()> {
+        let name = self.engines[engine].name;
+        if name == OURS {
+            return Err(why);
+        }
+        if !self.missing.iter().any(|(missing, _)| *missing == name) {
+            self.missing.push((name, why));
+        }
+        Ok(())
     }
 
     /// Fills in the rates of one query at a time, ours and faiss's with two threads too; returns the share of its core that
     /// the most disturbed single thread had.
-    fn measure_single(&mut self, name: &str, search: &Search, ways: &mut [Way]) -> Result<f64> {
+    fn measure_single(&mut self, name: &str, ways: &mut [Way]) -> Result<f64> {
         let two = self.threads();
-        let with_two = |name: &str| [OURS, "faiss"].contains(&name);
+        let with_two = |engine: &Engine<'_>| [OURS, "faiss"].contains(&engine.name);
         let lane = |(contender, threads): (usize, usize)| Lane {
             label: format!("{}, {threads} threads", self.engines[contender].name),
             contender,
-            search: search.clone(),
+            search: one_query(),
             threads,
         };
-        let engines = self.engines.iter().enumerate();
-        let several = engines.filter(|(_, engine)| with_two(engine.name)).map(|(i, _)| (i, two));
-        let several: Vec<_> = several.collect();
-        let lanes = (0..self.engines.len()).map(|i| (i, 1)).chain(several.clone()).map(lane);
+        let several: Vec<_> = (0..ways.len()).filter(|&i| with_two(&self.engines[i])).collect();
+        let lanes = (0..ways.len()).map(|i| (i, 1)).chain(several.iter().map(|&i| (i, two))).map(lane);
         let turns = self.run(name, &lanes.collect::<Vec<_>>())?;
         let (alone, together) = turns.split_at(ways.len());
-        for (way, turns) in ways.iter_mut().zip(alone) {
-            way.single = Some(turns.rates_without(Clock::Cpu, way.call_s));
+        for (i, (way, turns)) in ways.iter_mut().zip(alone).enumerate() {
+            let Some(turns) = turns else { continue };
+            way.single_turn_queries = turns.queries();
+            match turns.rates_without(Clock::Cpu, way.call_s) {
+                Ok(rates) => way.single = Some(rates),
+                Err(why) => self.leaves(i, why)?,
+            }
         }
-        for ((engine, _), turns) in several.into_iter().zip(together) {
-            let call_s = ways[engine].call_s;
-            ways[engine].single_two_threads =
-                Some([turns, &alone[engine]].map(|turns| turns.rates_without(Clock::Wall, call_s)));
+        for (i, together) in several.into_iter().zip(together) {
+            if let (Some(two), Some(one)) = (together, &alone[i]) {
+                let rates = |turns: &Turns| turns.rates_without(Clock::Wall, ways[i].call_s).ok();
+                ways[i].single_two_threads = rates(two).zip(rates(one)).map(|(two, one)| [two, one]);
+            }
         }
-        Ok(alone.iter().map(Turns::core_share).fold(1.0, f64::min))
+        Ok(alone.iter().flatten().map(Turns::core_share).fold(1.0, smaller))
     }
 
     /// Two, or one where there are no more.
@@ -126,12 +143,12 @@ impl<'a> Duel<'a> {
     }
 
     /// Fills in the rates of batches, with one thread and with two, or adds ways that there are only for them.
-    fn measure_batches(&mut self, name: &str, search: &Search, ways: &mut Vec<Way>) -> Result<()> {
+    fn measure_batches(&mut self, name: &str, ways: &mut Vec<Way>) -> Result<()> {
         let batches: Vec<_> =
             self.engines.iter().enumerate().flat_map(|(i, engine)| batches(engine.name, i)).collect();
         let threads = self.threads();
         let lanes = batches.iter().flat_map(|Batch { label, engine, together, setting }| {
-            let search = Search { together: *together, setting: setting.clone(), ..search.clone() };
+            let search = Search { together: *together, setting: setting.clone(), ..one_query() };
             [1, threads].map(|threads| Lane {
                 label: format!("{label}, {threads} threads"),
                 contender: *engine,
@@ -145,23 +162,60 @@ impl<'a> Duel<'a> {
                 ways.insert(batch.engine + 1, ways[batch.engine].only_batches(batch.label));
             }
             let way = ways.iter_mut().find(|way| way.label == batch.label);
-            if let (Some(way), [one, two]) = (way, turns) {
+            if let (Some(way), [Some(one), Some(two)]) = (way, turns) {
                 way.batch = Some(one.rates(Clock::Cpu));
+                way.batch_turn_queries = one.queries();
                 way.two_threads = Some([two, one].map(|turns| turns.rates(Clock::Wall)));
             }
         }
         Ok(())
     }
 
-    fn run(&mut self, name: &str, lanes: &[Lane]) -> Result<Vec<Turns>> {
-        ensure!(!lanes.is_empty(), "{name}: nothing to measure");
+    /// The turns of each lane, or none if its engine failed.
+    fn run(&mut self, name: &str, lanes: &[Lane]) -> Result<Vec<Option<Turns>>> {
         let Setup { cores, size, .. } = self.setup;
         let mut contenders: Vec<&mut dyn Contender> = vec![];
         for engine in &mut self.engines {
             contenders.push(&mut *engine.contender);
         }
-        contest::run(name, &mut contenders, lanes, cores, size.rounds, size.turn)
+        let turns = contest::run(name, &mut contenders, lanes, cores, size.rounds, size.turn);
+        let of_lane = |(lane, turns): (&Lane, Result<Turns>)| match turns {
+            Ok(turns) => Ok(Some(turns)),
+            Err(why) => self.leaves(lane.contender, why).map(|()| None),
+        };
+        lanes.iter().zip(turns).map(of_lane).collect()
     }
+}
+
+/// Recall and latencies.
+fn unhurried(
+    setup: &Setup<'_>,
+    set: &DenseSet,
+    metric: Metric,
+    engine: &mut Engine<'_>,
+    truth: &NeighborLists,
+) -> Result<Way> {
+    let Engine { name, contender } = engine;
+    let mut judge =
+        |search: &Search| -> Result<Recall> { recall(set, metric, truth, &contender.answers(search)?, K) };
+    let mut found = judge(&Search {
+        together: TOGETHER,
+        setting: json!({"blas_threshold": BLAS_THRESHOLD}),
+        ..one_query()
+    })?;
+    if *name == OURS {
+        found = found.min(judge(&one_query())?);
+    }
+    contender.use_cores(&setup.cores[setup.cores.len() - 1..])?;
+    let turn = Turn { search: &one_query(), first: 0, queries: LATENCIES };
+    let latencies_ms = percentiles_ms(contender.latencies(&turn)?);
+    let label = if *name == "faiss" { FAISS_DEFAULT } else { *name };
+    Ok(Way::new(label, found, latencies_ms, contender.call_overhead(K)?))
+}
+
+/// Alone.
+fn one_query() -> Search {
+    Search { k: K, together: 1, setting: json!({}) }
 }
 
 fn batches(name: &str, engine: usize) -> Vec<Batch> {

@@ -19,6 +19,7 @@ use crate::contest::Built;
 use crate::datasets::DenseSet;
 use crate::ours::upsert;
 use crate::report::{Report, Required};
+use crate::stats::larger;
 
 /// Vectors that are read, then applied together.
 const CHANGES: usize = 512;
@@ -47,7 +48,7 @@ pub(crate) struct Footprint {
     pub(crate) raw: f64,
     /// What the index says.
     pub(crate) claimed: f64,
-    /// Growth of the process, without files.
+    /// Growth of the process, without files; in the peak they are counted.
     pub(crate) built: Built,
     /// Growth by pages of files.
     pub(crate) mapped: f64,
@@ -61,7 +62,8 @@ pub(crate) fn build(args: &FootprintArgs) -> Result<()> {
     file.read_exact(&mut header)?;
     let ([rows, dimension], []) = header.as_chunks::<4>() else { unreachable!("8 bytes are two numbers") };
     let [rows, dimension] = [rows, dimension].map(|&number| u32::from_le_bytes(number) as usize);
-    let (before, mapped_before) = (status_bytes("RssAnon")?, file_bytes()?);
+    let (before, mapped_before, all_before) =
+        (status_bytes("RssAnon")?, file_bytes()?, status_bytes("VmRSS")?);
     let store = if args.hnsw {
         let memory = if args.compact { MemoryMode::Compact } else { MemoryMode::Balanced };
         IndexStore::<u32>::hnsw(args.metric, dimension, HnswParams { memory, ..HnswParams::default() })?
@@ -86,7 +88,8 @@ pub(crate) fn build(args: &FootprintArgs) -> Result<()> {
             wall_s: started.elapsed().as_secs_f64(),
             cpu_s: affinity::cpu_seconds() - cpu,
             bytes: status_bytes("RssAnon")? - before,
-            peak_bytes: status_bytes("VmHWM")? - before,
+            // Linux keeps the peak of all pages only, those of files among them.
+            peak_bytes: status_bytes("VmHWM")? - all_before,
         },
         mapped: file_bytes()? - mapped_before,
     };
@@ -97,28 +100,25 @@ pub(crate) fn build(args: &FootprintArgs) -> Result<()> {
 /// Measures an index of the set with 128 dimensions, and of the others for the table.
 pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     let mut rows = vec![];
-    for (name, metrics) in
-        [("sift", [Metric::L2, Metric::InnerProduct]), ("synth768", [Metric::L2, Metric::InnerProduct])]
-    {
-        let set = DenseSet::load(name, setup.folders)?;
-        let mut worst = 0.0;
-        for metric in metrics {
-            let footprint = of_child(&set, metric, Kind::Exact)?;
-            worst = f64::max(worst, footprint.built.bytes / footprint.raw);
-            let faiss = setup.peers.start(&FAISS, &set, metric).map(|(_, built)| built);
-            rows.push(row(&set, metric, &footprint, faiss.ok()));
-        }
-        if set.base.dimension() == 128 {
-            goal(
-                report,
-                format!("exact_{name}_memory_vs_raw_f32"),
-                Required::AtMost(MEMORY_AT_MOST),
-                Some(worst),
-            );
-        }
+    for name in ["sift", "synth768"] {
+        report.attempt(format!("memory, {name}"), |report| {
+            let set = DenseSet::load(name, setup.folders)?;
+            let mut ratios = vec![];
+            for metric in [Metric::L2, Metric::InnerProduct] {
+                let footprint = of_child(&set, metric, Kind::Exact)?;
+                ratios.push(footprint.built.bytes / footprint.raw);
+                let faiss = setup.peers.start(&FAISS, &set, metric).map(|(_, built)| built);
+                rows.push(row(&set, metric, &footprint, faiss.ok()));
+            }
+            if set.base.dimension() == 128 {
+                let name = format!("exact_{name}_memory_vs_raw_f32");
+                goal(report, name, Required::AtMost(MEMORY_AT_MOST), ratios.into_iter().reduce(larger));
+            }
+            Ok(())
+        });
     }
     let heading = "Memory in MB: growth of a process that only builds the index (ids and all), file pages apart; what the index \
-                   itself claims; the peak while building; growth of faiss's process. The time of building is one thread's, reading the file included.";
+                   itself claims; the peak while building, file pages included; growth of faiss's process. The time of building is one thread's, reading the file included.";
     let columns = [
         "set, metric",
         "f32",

@@ -117,24 +117,25 @@ fn short(metric: Metric) -> &'static str {
 
 /// Runs the parts one after another.
 pub(crate) fn run(args: &ExactArgs) -> Result<Report> {
+    let sets = sets(args)?;
     let (peers, about) = Peers::prepare(&args.python, &args.folders.cache, args.quick)?;
     let size = if args.quick { &QUICK } else { &FULL };
     let setup = Setup { folders: &args.folders, size, cores: affinity::cores()?, peers };
     let mut report =
         Report::new(format!("Vektonn {}; {about}; {}", env!("CARGO_PKG_VERSION"), machine::description()));
-    let is_wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
-    if is_wanted(Part::Sets) {
-        sets::measure(&setup, &sets(args)?, &args.metrics, &mut report)?;
-    }
-    if is_wanted(Part::Digits) {
-        sets::measure_few(&setup, &mut report)?;
-    }
-    if is_wanted(Part::Memory) {
-        footprint::measure(&setup, &mut report)?;
-    }
-    if is_wanted(Part::Upserts) {
-        upserts::measure(&setup, &mut report)?;
-    }
+    let mut part = |part: Part, name: &str, measure: &dyn Fn(&mut Report) -> Result<()>| {
+        if args.only.is_empty() || args.only.contains(&part) {
+            report.attempt(name, |report| {
+                // The part before may have left this thread on one core.
+                affinity::pin(&setup.cores)?;
+                measure(report)
+            });
+        }
+    };
+    part(Part::Sets, "sets", &|report| sets::measure(&setup, &sets, &args.metrics, report));
+    part(Part::Digits, "digits", &|report| sets::measure_few(&setup, report));
+    part(Part::Memory, "memory", &|report| footprint::measure(&setup, report));
+    part(Part::Upserts, "upserts", &|report| upserts::measure(&setup, report));
     Ok(report)
 }
 
@@ -149,7 +150,11 @@ fn sets(args: &ExactArgs) -> Result<Sets<'_>> {
                 (Some(_), _) => bail!("neighbours by one metric for several: give --metrics one"),
             }
         };
-        return Ok(vec![Box::new(load)]);
+        return Ok(vec![(base.display().to_string(), Box::new(load))]);
     }
-    Ok(args.sets.iter().map(|name| Box::new(|| DenseSet::load(name, &args.folders)) as Box<_>).collect())
+    let set = args
+        .sets
+        .iter()
+        .map(|name| (name.clone(), Box::new(|| DenseSet::load(name, &args.folders)) as Box<_>));
+    Ok(set.collect())
 }

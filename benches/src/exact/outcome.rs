@@ -1,12 +1,13 @@
 //! What the contenders of one set and metric achieved: table rows, goals, raw results.
 
+use anyhow::Error;
 use serde_json::{Value, json};
 
 use super::{BATCH_AT_LEAST, SINGLE_AT_LEAST, TOGETHER, goal};
 use crate::contest::{faster, ratio};
 use crate::recall::Recall;
 use crate::report::{Report, Required};
-use crate::stats::Spread;
+use crate::stats::{Spread, larger};
 
 pub(super) const OURS: &str = "ours";
 pub(super) const FAISS_DEFAULT: &str = "faiss, its default";
@@ -36,7 +37,7 @@ pub(super) struct Outcome {
     /// The share of its core that one thread had.
     pub(super) core_share: f64,
     /// Engines that were not measured, and why.
-    pub(super) missing: Vec<(String, String)>,
+    pub(super) missing: Vec<(&'static str, Error)>,
 }
 
 /// One way to search; rates are queries per second of each round.
@@ -54,6 +55,9 @@ pub(super) struct Way {
     pub(super) batch: Option<Vec<f64>>,
     /// Two threads and one, by the clock.
     pub(super) two_threads: Option<[Vec<f64>; 2]>,
+    /// How many queries one thread's turn had, one at a time and in batches.
+    pub(super) single_turn_queries: usize,
+    pub(super) batch_turn_queries: usize,
 }
 
 impl Way {
@@ -67,8 +71,18 @@ impl Way {
     }
 
     fn empty(label: &'static str, recall: Recall, call_s: f64) -> Self {
-        let (latencies_ms, single, single_two_threads, batch, two_threads) = Default::default();
-        Self { label, recall, latencies_ms, call_s, single, single_two_threads, batch, two_threads }
+        Self {
+            label,
+            recall,
+            latencies_ms: None,
+            call_s,
+            single: None,
+            single_two_threads: None,
+            batch: None,
+            two_threads: None,
+            single_turn_queries: 0,
+            batch_turn_queries: 0,
+        }
     }
 
     fn scaling(&self) -> Option<Spread> {
@@ -111,7 +125,7 @@ impl Outcome {
     /// Our scaling by faiss's, where faiss's is the better of its two ways.
     fn scaling_vs_faiss(&self) -> Option<f64> {
         let scaling = |label| Some(self.way(label)?.scaling()?.median);
-        Some(scaling(OURS)? / f64::max(scaling(FAISS_DEFAULT)?, scaling(FAISS_BLAS)?))
+        Some(scaling(OURS)? / larger(scaling(FAISS_DEFAULT)?, scaling(FAISS_BLAS)?))
     }
 
     /// Adds the goals, a sentence for the README, and raw results.
@@ -132,6 +146,13 @@ impl Outcome {
             ));
         }
         self.ways.iter().for_each(|way| report.add_raw(self.raw(way)));
+        self.report_missing(report);
+    }
+
+    pub(super) fn report_missing(&self, report: &mut Report) {
+        for (engine, why) in &self.missing {
+            report.miss(format!("{}: {engine}", self.name), why);
+        }
     }
 
     fn raw(&self, way: &Way) -> Value {
@@ -145,17 +166,13 @@ impl Outcome {
             "latency_p50_p95_p99_ms": way.latencies_ms,
             "batch_queries_per_cpu_s": way.batch,
             "batch_queries_per_s_by_two_threads_and_one": way.two_threads,
+            "queries_per_turn_single_and_batch": [way.single_turn_queries, way.batch_turn_queries],
             "empty_call_s": way.call_s,
         })
     }
 
-    pub(super) fn rows(&self) -> Vec<Row> {
-        let missing = self.missing.iter().map(|(engine, why)| {
-            let mut row = [const { String::new() }; COLUMNS.len()];
-            row[..2].clone_from_slice(&[self.name.clone(), format!("{engine} was not measured: {why}")]);
-            row
-        });
-        self.ways.iter().map(|way| self.row(way)).chain(missing).collect()
+    pub(super) fn rows(&self) -> impl Iterator<Item = Row> {
+        self.ways.iter().map(|way| self.row(way))
     }
 
     fn row(&self, way: &Way) -> Row {

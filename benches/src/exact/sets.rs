@@ -9,13 +9,13 @@ use super::{K, Setup, TOGETHER, goal, short};
 use crate::datasets::DenseSet;
 use crate::plot::{Plot, Series};
 use crate::report::{Report, Required};
-use crate::stats::Spread;
+use crate::stats::{Spread, smaller};
 
 /// With less of its core than that, a thread was disturbed, and what is measured by the clock is worth little.
 const UNDISTURBED_CORE_SHARE: f64 = 0.95;
 
-/// The sets, each to be loaded when its turn comes.
-pub(super) type Sets<'a> = Vec<Box<dyn Fn() -> Result<DenseSet> + 'a>>;
+/// The sets' names, and each to be loaded when its turn comes.
+pub(super) type Sets<'a> = Vec<(String, Box<dyn Fn() -> Result<DenseSet> + 'a>)>;
 
 /// On all sets by all metrics.
 pub(super) fn measure(
@@ -25,14 +25,21 @@ pub(super) fn measure(
     report: &mut Report,
 ) -> Result<()> {
     let (mut outcomes, mut origins) = (vec![], vec![]);
-    for load in sets {
-        let set = load()?;
-        origins.push(set.description());
-        for &metric in metrics {
-            outcomes.push(Duel::new(setup, &set, metric)?.fight()?);
-        }
+    for (name, load) in sets {
+        report.attempt(format!("sets, {name}"), |report| {
+            let set = load()?;
+            origins.push(set.description());
+            for &metric in metrics {
+                let outcome = Duel::new(setup, &set, metric)?.fight()?;
+                outcome.report(report);
+                outcomes.push(outcome);
+            }
+            Ok(())
+        });
     }
-    outcomes.iter().for_each(|outcome| outcome.report(report));
+    if outcomes.is_empty() {
+        return Ok(());
+    }
     let rows = outcomes.iter().flat_map(Outcome::rows);
     report.add_table(heading(setup, &origins, &outcomes), COLUMNS, rows);
     let title = "Exact search, one thread, one query at a time";
@@ -50,6 +57,7 @@ pub(super) fn measure_few(setup: &Setup<'_>, report: &mut Report) -> Result<()> 
         let outcome = Duel::new(setup, &set, metric)?.fight()?;
         let name = format!("exact_digits_{}_single_vs_plain_scan", short(metric).to_lowercase());
         goal(report, name, Required::AtLeast(1.0), outcome.single_vs_faiss());
+        outcome.report_missing(report);
         outcomes.push(outcome);
     }
     let heading = heading(setup, &[set.description()], &outcomes);
@@ -58,7 +66,7 @@ pub(super) fn measure_few(setup: &Setup<'_>, report: &mut Report) -> Result<()> 
 }
 
 fn heading(setup: &Setup<'_>, origins: &[String], outcomes: &[Outcome]) -> String {
-    let core_share = outcomes.iter().map(|outcome| outcome.core_share).fold(1.0, f64::min);
+    let core_share = outcomes.iter().map(|outcome| outcome.core_share).fold(1.0, smaller);
     let disturbance = if core_share < UNDISTURBED_CORE_SHARE {
         format!(" DISTURBED: other programs left a thread only {core_share:.2} of its core.")
     } else {

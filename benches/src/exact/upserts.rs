@@ -14,8 +14,9 @@ use crate::contest::{Contender, Search, Turn};
 use crate::datasets::DenseSet;
 use crate::ours::{Ours, upsert};
 use crate::report::{Report, Required};
-use crate::stats::{Spread, quantile};
+use crate::stats::{Spread, larger, quantile};
 
+const SETS: [&str; 2] = ["sift", "synth768"];
 const RATIO_AT_MOST: f64 = 1.5;
 /// Upserts in one batch: alone, and as a follower applies them.
 pub(crate) const BATCHES: [usize; 2] = [1, 512];
@@ -43,7 +44,7 @@ pub(crate) struct Disturbance<'a> {
 #[derive(Default)]
 pub(crate) struct Disturbed {
     rows: Vec<[String; 5]>,
-    worst: f64,
+    worst: Option<f64>,
 }
 
 impl Disturbed {
@@ -58,7 +59,7 @@ impl Disturbed {
         let rounds: Vec<Round> = rounds.collect::<Result<_>>()?;
         let spread = |value: fn(&Round) -> f64| Spread::of(rounds.iter().map(value).collect());
         let ratio = spread(|round| round.busy / round.idle);
-        self.worst = self.worst.max(ratio.median);
+        self.worst = Some(self.worst.map_or(ratio.median, |worst| larger(worst, ratio.median)));
         self.rows.push([
             format!("{}, {} at a time", disturbance.set.name, disturbance.batch),
             format!("{:.3}", spread(|round| round.idle * 1e3)),
@@ -69,8 +70,10 @@ impl Disturbed {
         Ok(())
     }
 
-    pub(crate) fn report(self, goal_name: &str, heading: String, report: &mut Report) {
-        goal(report, goal_name, Required::AtMost(RATIO_AT_MOST), Some(self.worst));
+    /// The worst of fewer rows than there should be is not what the goal means.
+    pub(crate) fn report(self, goal_name: &str, heading: String, rows: usize, report: &mut Report) {
+        let worst = self.worst.filter(|_| self.rows.len() == rows);
+        goal(report, goal_name, Required::AtMost(RATIO_AT_MOST), worst);
         let columns = ["set, upserts", "p99 idle, ms", "p99 busy, ms", "ratio", "upserts/s"];
         report.add_table(heading, columns, self.rows);
     }
@@ -79,27 +82,30 @@ impl Disturbed {
 pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     let &[writers, .., searchers] = &setup.cores[..] else { bail!("two cores are needed") };
     let mut disturbed = Disturbed::default();
-    for name in ["sift", "synth768"] {
-        let set = DenseSet::load(name, setup.folders)?;
-        let mut ours = Ours::exact(&set, Metric::L2)?;
-        for batch in BATCHES {
-            let disturbance = Disturbance {
-                set: &set,
-                search: Search { k: K, together: 1, setting: json!({}) },
-                latencies: setup.size.latencies,
-                batch,
-                cores: [writers, searchers],
-            };
-            disturbed.add(&disturbance, &mut ours, setup.size.rounds)?;
-        }
+    for name in SETS {
+        report.attempt(format!("upserts, {name}"), |_| {
+            let set = DenseSet::load(name, setup.folders)?;
+            let mut ours = Ours::exact(&set, Metric::L2)?;
+            for batch in BATCHES {
+                let disturbance = Disturbance {
+                    set: &set,
+                    search: Search { k: K, together: 1, setting: json!({}) },
+                    latencies: setup.size.latencies,
+                    batch,
+                    cores: [writers, searchers],
+                };
+                disturbed.add(&disturbance, &mut ours, setup.size.rounds)?;
+            }
+            Ok(())
+        });
     }
-    affinity::pin(&setup.cores)?;
     let heading = format!(
         "Searches of one thread, L2, k {K}, while a thread on another core replaces points as fast as it can. \
          Medians of {} rounds of {} searches (range); the goal means the worst row.",
         setup.size.rounds, setup.size.latencies
     );
-    disturbed.report("exact_p99_while_upserting_vs_idle", heading, report);
+    let rows = SETS.len() * BATCHES.len();
+    disturbed.report("exact_p99_while_upserting_vs_idle", heading, rows, report);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use vektonn_index::Metric;
 
 use super::lineups::{self, HNSWLIB};
 use super::{K, PARAMS, Setup, goal};
+use crate::affinity;
 use crate::contest::{self, Built, Clock, Contender, Lane, Search};
 use crate::datasets::DenseSet;
 use crate::ground_truth;
@@ -13,33 +14,39 @@ use crate::ours::Ours;
 use crate::peers::Worker;
 use crate::recall::recall;
 use crate::report::{Report, Required};
+use crate::stats::Spread;
 
+const OURS: &str = "Vektonn";
 const TIME_AT_MOST: f64 = 0.7;
 const SCALING_AT_LEAST: f64 = 1.8;
 /// Recall that ours may be below hnswlib's at the same ef and still count as equal.
 const RECALL_AT_LEAST: f64 = -0.002;
 const TOGETHER: usize = 500;
+/// More vectors are built once: that takes long enough to be no accident.
+const ROWS_MAX: usize = 200_000;
 
 pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     let mut rows = vec![];
     for &(name, metric) in &setup.sets {
-        let set = setup.load(name)?;
-        let (ours, theirs) = one(setup, &set, metric)?;
-        add_goals(report, name, &ours, theirs.as_ref().ok());
-        rows.push(ours.row(format!("{}, Vektonn", set.name)));
-        rows.push(match theirs {
-            Ok(theirs) => theirs.row(format!("{}, {HNSWLIB}", set.name)),
-            Err(why) => {
-                let mut row = [const { String::new() }; 6];
-                row[0] = format!("{HNSWLIB} was not measured: {why:#}");
-                row
+        report.attempt(format!("build, {name}"), |report| {
+            let set = setup.load(name)?;
+            let [ours, theirs] = one(setup, &set, metric)?;
+            let ours = ours?;
+            add_goals(report, name, &ours, theirs.as_ref().ok());
+            rows.push(ours.row(&set));
+            match theirs {
+                Ok(theirs) => rows.push(theirs.row(&set)),
+                Err(why) => report.miss(format!("build, {name}: {HNSWLIB}"), &why),
             }
+            Ok(())
         });
     }
     let heading = format!(
-        "Building with M {} and ef_construction {}. Scaling: {} cores against one, by the clock.",
+        "Building with M {} and ef_construction {}, {} interleaved rounds of up to {ROWS_MAX} vectors, one of more: medians (range). \
+         Scaling: {} cores against one, by the clock.",
         PARAMS.m,
         PARAMS.ef_construction,
+        setup.size.builds,
         setup.cores.len()
     );
     let recall = format!("recall at ef {}", PARAMS.ef_search);
@@ -48,24 +55,56 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What was measured of one.
-struct Side {
-    one_thread: Built,
-    all_cores: Built,
+/// Who builds, and what was measured of it.
+struct Side<'s> {
+    label: &'static str,
+    /// On one core and on all, in each round.
+    builds: [Vec<Built>; 2],
+    /// The last one.
+    index: Option<Box<dyn Contender + 's>>,
     recall: f64,
     search_scaling: f64,
 }
 
-impl Side {
-    fn scaling(&self) -> f64 {
-        self.one_thread.wall_s / self.all_cores.wall_s
+impl<'s> Side<'s> {
+    fn new(label: &'static str) -> Self {
+        Self { label, builds: [vec![], vec![]], index: None, recall: f64::NAN, search_scaling: f64::NAN }
     }
 
-    fn row(&self, name: String) -> [String; 6] {
+    fn build(&mut self, setup: &Setup<'_>, set: &'s DenseSet, metric: Metric, all: bool) -> Result<()> {
+        // One at a time is enough for the memory.
+        self.index = None;
+        let cores = if all { &setup.cores } else { setup.core() };
+        let (index, built): (Box<dyn Contender>, _) = if self.label == OURS {
+            let (ours, built) = Ours::hnsw(set, metric, PARAMS, cores)?;
+            (Box::new(ours), built)
+        } else {
+            let (worker, built) = hnswlib(setup, set, metric, cores)?;
+            (Box::new(worker), built)
+        };
+        self.index = Some(index);
+        self.builds[usize::from(all)].push(built);
+        Ok(())
+    }
+
+    fn cpu_s(&self) -> Vec<f64> {
+        self.builds[0].iter().map(|built| built.cpu_s).collect()
+    }
+
+    fn all_cores_s(&self) -> Vec<f64> {
+        self.builds[1].iter().map(|built| built.wall_s).collect()
+    }
+
+    fn scaling(&self) -> Spread {
+        let one_core: Vec<_> = self.builds[0].iter().map(|built| built.wall_s).collect();
+        contest::ratio(&one_core, &self.all_cores_s())
+    }
+
+    fn row(&self, set: &DenseSet) -> [String; 6] {
         [
-            name,
-            format!("{:.1}", self.one_thread.cpu_s),
-            format!("{:.1}", self.all_cores.wall_s),
+            format!("{}, {}", set.name, self.label),
+            format!("{:.1}", Spread::of(self.cpu_s())),
+            format!("{:.1}", Spread::of(self.all_cores_s())),
             format!("{:.2}", self.scaling()),
             format!("{:.4}", self.recall),
             format!("{:.2}", self.search_scaling),
@@ -73,14 +112,14 @@ impl Side {
     }
 }
 
-fn add_goals(report: &mut Report, name: &str, ours: &Side, theirs: Option<&Side>) {
+fn add_goals(report: &mut Report, name: &str, ours: &Side<'_>, theirs: Option<&Side<'_>>) {
     let mut add = |what: &str, required, measured: Option<f64>| {
         goal(report, format!("hnsw_{name}_{what}"), required, measured);
     };
-    add("build_two_threads_scaling", Required::AtLeast(SCALING_AT_LEAST), Some(ours.scaling()));
-    let time = theirs.map(|theirs| ours.one_thread.cpu_s / theirs.one_thread.cpu_s);
+    add("build_two_threads_scaling", Required::AtLeast(SCALING_AT_LEAST), Some(ours.scaling().median));
+    let time = theirs.map(|theirs| contest::ratio(&ours.cpu_s(), &theirs.cpu_s()).median);
     add("build_one_thread_vs_hnswlib", Required::AtMost(TIME_AT_MOST), time);
-    let time = theirs.map(|theirs| ours.all_cores.wall_s / theirs.all_cores.wall_s);
+    let time = theirs.map(|theirs| contest::ratio(&ours.all_cores_s(), &theirs.all_cores_s()).median);
     add("build_two_threads_vs_hnswlib", Required::AtMost(TIME_AT_MOST), time);
     let recall = theirs.map(|theirs| ours.recall - theirs.recall);
     add("recall_at_equal_ef_minus_hnswlib", Required::AtLeast(RECALL_AT_LEAST), recall);
@@ -88,68 +127,75 @@ fn add_goals(report: &mut Report, name: &str, ours: &Side, theirs: Option<&Side>
     add("two_threads_search_scaling_vs_hnswlib", Required::AtLeast(1.0), scaling);
 }
 
-fn one(setup: &Setup<'_>, set: &DenseSet, metric: Metric) -> Result<(Side, Result<Side>)> {
-    // In turn, so that a disturbance meets both.
-    let (_, ours_one) = Ours::hnsw(set, metric, PARAMS, setup.core())?;
-    let theirs_one = hnswlib(setup, set, metric, setup.core()).map(|(_, built)| built);
-    let (mut ours, ours_all) = Ours::hnsw(set, metric, PARAMS, &setup.cores)?;
-    let theirs_all = hnswlib(setup, set, metric, &setup.cores);
-
+/// Ours and hnswlib, in turn, so that a disturbance meets both.
+fn one<'s>(setup: &Setup<'_>, set: &'s DenseSet, metric: Metric) -> Result<[Result<Side<'s>>; 2]> {
+    let mut sides = [OURS, HNSWLIB].map(|label| Ok(Side::new(label)));
+    let rounds = if set.base.len() > ROWS_MAX { 1 } else { setup.size.builds };
+    for round in 0..rounds {
+        eprintln!("{}: both build, round {}", set.name, round + 1);
+        for all in [false, true] {
+            for i in [round % 2, (round + 1) % 2] {
+                advance(&mut sides[i], |side| side.build(setup, set, metric, all));
+            }
+        }
+    }
     let truth = ground_truth::of(set, metric, setup.folders)?;
     let search = Search { k: K, together: TOGETHER, setting: json!({"ef": PARAMS.ef_search}) };
-    let judge = |contender: &mut dyn Contender| -> Result<f64> {
-        Ok(recall(set, metric, &truth, &contender.answers(&search)?, K)?.by_distance)
-    };
-    let our_recall = judge(&mut ours)?;
-    let mut contenders: Vec<&mut dyn Contender> = vec![&mut ours];
-    let (mut worker, theirs) = match theirs_all {
-        Ok((worker, built)) => (Some(worker), Ok(built)),
-        Err(error) => (None, Err(error)),
-    };
-    let mut their_recall = f64::NAN;
-    if let Some(worker) = &mut worker {
-        their_recall = judge(worker)?;
-        contenders.push(worker);
+    for side in &mut sides {
+        advance(side, |side| {
+            let index = side.index.as_mut().context("nothing was built")?;
+            side.recall = recall(set, metric, &truth, &index.answers(&search)?, K)?.by_distance;
+            Ok(())
+        });
     }
-    let scalings = search_scalings(setup, &mut contenders, &search)?;
-    let ours =
-        Side { one_thread: ours_one, all_cores: ours_all, recall: our_recall, search_scaling: scalings[0] };
-    let theirs = || -> Result<Side> {
-        Ok(Side {
-            one_thread: theirs_one?,
-            all_cores: theirs?,
-            recall: their_recall,
-            search_scaling: *scalings.get(1).context("no searches")?,
-        })
-    };
-    Ok((ours, theirs()))
+    search_scalings(setup, &mut sides, &search);
+    Ok(sides)
+}
+
+/// Does something with what has not failed yet.
+fn advance<T>(state: &mut Result<T>, step: impl FnOnce(&mut T) -> Result<()>) {
+    if let Some(why) = state.as_mut().ok().and_then(|it| step(it).err()) {
+        *state = Err(why);
+    }
 }
 
 fn hnswlib(setup: &Setup<'_>, set: &DenseSet, metric: Metric, cores: &[usize]) -> Result<(Worker, Built)> {
     let peers = lineups::peers(set.base.len());
     let peer = peers.iter().find(|peer| peer.label == HNSWLIB).context("no hnswlib")?;
+    // Where the last contender left this thread, a new process would begin.
+    affinity::pin(&setup.cores)?;
     let mut worker = Worker::start(setup.environment.python()?, peer.engine, None)?;
     worker.use_cores(cores)?;
     let built = worker.build(set, metric, &peer.parameters)?;
     Ok((worker, built))
 }
 
-/// Of each: batches on all cores against batches on one.
-fn search_scalings(
-    setup: &Setup<'_>,
-    contenders: &mut [&mut dyn Contender],
-    search: &Search,
-) -> Result<Vec<f64>> {
+/// Batches on all cores against batches on one.
+fn search_scalings(setup: &Setup<'_>, sides: &mut [Result<Side<'_>>; 2], search: &Search) {
+    let mut standing: Vec<_> = sides.iter_mut().filter(|side| side.is_ok()).collect();
     let lane = |contender: usize, threads: usize| Lane {
-        label: format!("{}, {threads} threads", ["Vektonn", HNSWLIB][contender]),
+        label: format!("{threads} threads"),
         contender,
         search: search.clone(),
         threads,
     };
     let all = setup.cores.len();
-    let lanes: Vec<_> = (0..contenders.len()).flat_map(|i| [lane(i, 1), lane(i, all)]).collect();
+    let lanes: Vec<_> = (0..standing.len()).flat_map(|i| [lane(i, 1), lane(i, all)]).collect();
+    let mut contenders: Vec<&mut dyn Contender> = vec![];
+    for side in standing.iter_mut().flat_map(|side| side.as_mut().ok()) {
+        if let Some(index) = &mut side.index {
+            contenders.push(&mut **index);
+        }
+    }
     let size = setup.size;
-    let turns = contest::run("two threads", contenders, &lanes, &setup.cores, size.rounds, size.turn * 3)?;
-    let rates: Vec<_> = turns.iter().map(|turns| turns.rates(Clock::Wall)).collect();
-    Ok(rates.chunks(2).map(|pair| contest::ratio(&pair[1], &pair[0]).median).collect())
+    let turns =
+        contest::run("two threads", &mut contenders, &lanes, &setup.cores, size.rounds, size.turn * 3);
+    let mut turns = turns.into_iter().map(|turns| turns.map(|turns| turns.rates(Clock::Wall)));
+    for side in standing {
+        advance(side, |side| {
+            let [one, all] = [turns.next(), turns.next()].map(|rates| rates.context("no turns")?);
+            side.search_scaling = contest::ratio(&all?, &one?).median;
+            Ok(())
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! How fast a shard with a graph catches up with its data source, beside the index's own build of the same points.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,10 +8,11 @@ use vektonn_core::codec::{Record, encode_record};
 use vektonn_index::Metric;
 use vektonn_kafka::{DataSource, EmbeddedDataSource, EmbeddedOptions};
 
-use super::{PARAMS, Setup, goal};
+use super::{FULL, PARAMS, QUICK, Size, conditions, goal, load};
+use crate::affinity;
 use crate::catalog::Catalog;
 use crate::data::Points;
-use crate::datasets::DenseSet;
+use crate::datasets::{DenseSet, Folders};
 use crate::formats;
 use crate::ingest::{BenchTopic, Outcome, Producer, Stopwatch, unique_version};
 use crate::ours::Ours;
@@ -24,6 +25,22 @@ const RATE_AT_LEAST: f64 = 0.9;
 /// Records that are written together.
 const TOGETHER: usize = 1_000;
 const READY_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What to measure, and how thoroughly.
+#[derive(clap::Args)]
+pub(crate) struct CatchUpArgs {
+    /// The first 20,000 vectors, fewer rounds.
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    folders: Folders,
+    /// Catch up with this binary instead of building one.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
+    /// Catch up over these Kafka servers too: host:port, separated by commas. The topic made there is deleted.
+    #[arg(long, value_name = "SERVERS")]
+    kafka: Option<String>,
+}
 
 /// What builds the graph.
 #[derive(Clone, Copy)]
@@ -38,7 +55,8 @@ enum Builder<'a> {
 
 /// What every build needs.
 struct Work<'a> {
-    setup: &'a Setup<'a>,
+    size: &'a Size,
+    cores: &'a [usize],
     set: &'a DenseSet,
     catalog: &'a Catalog,
     shard_id: &'a str,
@@ -47,23 +65,32 @@ struct Work<'a> {
     directory: &'a Path,
 }
 
-pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
-    let set = setup.load(SET)?;
+pub(crate) fn run(args: &CatchUpArgs) -> Result<Report> {
+    let mut report = Report::new(conditions());
+    report.attempt("catch-up", |report| measure(args, report));
+    Ok(report)
+}
+
+fn measure(args: &CatchUpArgs, report: &mut Report) -> Result<()> {
+    let size = if args.quick { &QUICK } else { &FULL };
+    let set = load(SET, size, &args.folders)?;
     let catalog = Catalog::new(set.base.dimension()).hnsw(PARAMS).version(unique_version("graph"));
     let records = records(&set, &catalog)?;
-    let binary = server::binary(setup.binary)?;
+    let binary = server::binary(args.binary.as_deref())?;
     let directory = tempfile::tempdir().context("cannot make a temporary directory")?;
     let data = directory.path().join("data");
     fill_directory(&data, &records)?;
-    let topic = setup.kafka.map(|servers| fill_topic(servers, &catalog, &records)).transpose()?;
+    let kafka = args.kafka.as_deref();
+    let topic = kafka.map(|servers| fill_topic(servers, &catalog, &records)).transpose()?;
     drop(records);
 
     let mut builders = vec![Builder::Index, Builder::Embedded { data: &data }];
-    builders.extend(setup.kafka.map(|servers| Builder::Kafka { servers }));
+    builders.extend(kafka.map(|servers| Builder::Kafka { servers }));
     let shard_id = &catalog.shard_ids().next().context("no shard")?;
-    let (set, catalog, binary, directory) = (&set, &catalog, &*binary, directory.path());
-    let work = Work { setup, set, catalog, shard_id, binary, directory };
-    add_results(&work, &builders, &work.rounds(&builders)?, report);
+    let (cores, directory) = (&affinity::cores()?[..], directory.path());
+    let work = Work { size, cores, set: &set, catalog: &catalog, shard_id, binary: &binary, directory };
+    let outcomes = work.rounds(&builders, report);
+    add_results(&work, &builders, &outcomes, report);
     topic.map_or(Ok(()), BenchTopic::delete)
 }
 
@@ -90,17 +117,22 @@ fn fill_topic(servers: &str, catalog: &Catalog, records: &[Record]) -> Result<Be
 }
 
 impl Work<'_> {
-    /// What came of each builder, by round. Each round begins with another one.
-    fn rounds(&self, builders: &[Builder<'_>]) -> Result<Vec<Vec<Outcome>>> {
-        let rounds = self.setup.size.rounds;
+    /// What came of each builder, by round. Each round begins with another one. One that fails is left out from then on.
+    fn rounds(&self, builders: &[Builder<'_>], report: &mut Report) -> Vec<Vec<Outcome>> {
+        let rounds = self.size.rounds;
         let mut outcomes = vec![vec![]; builders.len()];
         for round in 0..rounds {
             eprintln!("catch-up: round {} of {rounds}", round + 1);
             for i in (round..round + builders.len()).map(|turn| turn % builders.len()) {
-                outcomes[i].push(self.build(builders[i]).with_context(|| builders[i].name())?);
+                if outcomes[i].len() == round {
+                    report.attempt(builders[i].name(), |_| {
+                        outcomes[i].push(self.build(builders[i])?);
+                        Ok(())
+                    });
+                }
             }
         }
-        Ok(outcomes)
+        outcomes
     }
 
     fn build(&self, builder: Builder<'_>) -> Result<Outcome> {
@@ -108,7 +140,7 @@ impl Work<'_> {
         match builder {
             Builder::Index => {
                 let points = self.set.base.len() as f64;
-                let (_, built) = Ours::hnsw(self.set, Metric::L2, PARAMS, &self.setup.cores)?;
+                let (_, built) = Ours::hnsw(self.set, Metric::L2, PARAMS, self.cores)?;
                 let cpu_us_per_point = built.cpu_s * 1e6 / points;
                 Ok(Outcome { points_per_second: points / built.wall_s, cpu_us_per_point })
             }
@@ -151,30 +183,33 @@ impl Builder<'_> {
 
 /// Rates of the processes beside the index's, round by round.
 fn add_results(work: &Work<'_>, builders: &[Builder<'_>], outcomes: &[Vec<Outcome>], report: &mut Report) {
+    let rounds = work.size.rounds;
     let ratio = |of: &[Outcome]| {
         let pairs = of.iter().zip(&outcomes[0]);
         Spread::of(pairs.map(|(one, index)| one.points_per_second / index.points_per_second).collect())
     };
-    let rows = builders.iter().zip(outcomes).map(|(builder, outcomes)| {
-        let spread = |value: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(value).collect());
-        [
-            builder.name().to_owned(),
-            format!("{:.0}", spread(|outcome| outcome.points_per_second)),
-            format!("{:.1}", spread(|outcome| outcome.cpu_us_per_point)),
-            format!("{:.3}", ratio(outcomes)),
-        ]
-    });
+    let whole = |outcomes: &&Vec<Outcome>| outcomes.len() == rounds;
+    let rows =
+        builders.iter().zip(outcomes).filter(|(_, outcomes)| whole(outcomes)).map(|(builder, outcomes)| {
+            let spread = |value: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(value).collect());
+            [
+                builder.name().to_owned(),
+                format!("{:.0}", spread(|outcome| outcome.points_per_second)),
+                format!("{:.1}", spread(|outcome| outcome.cpu_us_per_point)),
+                format!("{:.3}", ratio(outcomes)),
+            ]
+        });
     let heading = format!(
-        "Catch-up of a shard with a graph of {}, M {}, ef_construction {}, on {} cores. Medians of {} rounds (range).",
+        "Catch-up of a shard with a graph of {}, M {}, ef_construction {}, on {} cores. Medians of {rounds} rounds (range).",
         work.set.description(),
         PARAMS.m,
         PARAMS.ef_construction,
-        work.setup.cores.len(),
-        work.setup.size.rounds
+        work.cores.len(),
     );
     report.add_table(heading, ["", "points/s", "CPU us/point", "rate / the index's"], rows);
     for (i, name) in [(1, "embedded"), (2, "kafka")] {
-        let measured = outcomes.get(i).map(|outcomes| ratio(outcomes).median);
+        let outcomes = outcomes.get(i).filter(whole).filter(|_| whole(&&outcomes[0]));
+        let measured = outcomes.map(|outcomes| ratio(outcomes).median);
         goal(report, format!("hnsw_catch_up_{name}_vs_build"), Required::AtLeast(RATE_AT_LEAST), measured);
     }
 }

@@ -46,15 +46,18 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     let mut rows = vec![];
     let set = setup.load("sift")?;
     for pattern in [Pattern::Uniform, Pattern::SlidingWindow, Pattern::Clusters] {
-        let mut live = Live::new(&set);
-        let (mut churned, _) = Ours::hnsw_of(&set, Metric::L2, PARAMS, &setup.cores, &live.live)?;
-        let mut turned = 0;
-        for turnover in TURNOVERS {
-            while turned < turnover * live.live.len() {
-                turned += live.step(pattern, &churned)?;
+        report.attempt(format!("churn, {pattern:?}"), |report| {
+            let mut live = Live::new(&set);
+            let (mut churned, _) = Ours::hnsw_of(&set, Metric::L2, PARAMS, &setup.cores, &live.live)?;
+            let mut turned = 0;
+            for turnover in TURNOVERS {
+                while turned < turnover * live.live.len() {
+                    turned += live.step(pattern, &churned)?;
+                }
+                rows.push(compare(setup, &live, (pattern, turnover), &mut churned, report)?);
             }
-            rows.push(compare(setup, &live, (pattern, turnover), &mut churned, report)?);
-        }
+            Ok(())
+        });
     }
     let heading = format!(
         "Half of the vectors are live, and are replaced by the others; after so many turnovers beside a fresh index of the same points, \
@@ -159,7 +162,8 @@ fn compare(
     });
     let mut contenders: [&mut dyn Contender; 2] = [churned, &mut fresh];
     let size = setup.size;
-    let turns = contest::run("churn", &mut contenders, &lanes, setup.core(), size.rounds, size.turn * 2)?;
+    let turns = contest::run("churn", &mut contenders, &lanes, setup.core(), size.rounds, size.turn * 2);
+    let turns = turns.into_iter().collect::<Result<Vec<_>>>()?;
     let rate = contest::ratio(&turns[0].rates(Clock::Cpu), &turns[1].rates(Clock::Cpu));
     let name = |what: &str| format!("hnsw_churn_{pattern:?}_{turnover}x_{what}").to_lowercase();
     goal(report, name("recall_loss"), Required::AtMost(RECALL_LOSS_AT_MOST), Some(before - after));

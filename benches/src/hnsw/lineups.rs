@@ -10,7 +10,8 @@ pub(super) const GRAPHS: [&str; 3] = [HNSWLIB, "faiss HNSWFlat", "usearch f32"];
 
 /// All libraries from PyPI, for `rows` vectors. Graphs with M 16 have 32 neighbours in their lowest layer.
 pub(super) fn peers(rows: usize) -> Vec<Peer> {
-    let graph = |label, engine, parameters| Peer { label, engine, parameters, settings: efs() };
+    let graph =
+        |label, engine, parameters| Peer { label, engine, parameters, settings: efs(), one_thread: false };
     vec![
         graph(GRAPHS[0], "hnswlib_hnsw", json!({"m": 16, "ef_construction": 200})),
         graph(GRAPHS[1], "faiss_hnsw", json!({"m": 16, "ef_construction": 200})),
@@ -20,7 +21,11 @@ pub(super) fn peers(rows: usize) -> Vec<Peer> {
         graph("usearch i8", "usearch_hnsw", json!({"m": 16, "ef_construction": 200, "dtype": "i8"})),
         graph("SVS Vamana", "svs_vamana", json!({"m": 32, "ef_construction": 200})),
         graph("SVS LVQ4x8", "svs_vamana", json!({"m": 32, "ef_construction": 200, "codes": "LVQ4x8"})),
-        graph("VSAG HGraph", "vsag_hgraph", json!({"m": 32, "ef_construction": 200})),
+        // Its binding keeps Python's lock while it searches, and has no batches.
+        Peer {
+            one_thread: true,
+            ..graph("VSAG HGraph", "vsag_hgraph", json!({"m": 32, "ef_construction": 200}))
+        },
         scann(rows),
     ]
 }
@@ -44,5 +49,6 @@ fn scann(rows: usize) -> Peer {
         settings: [(0.01, 30), (0.02, 40), (0.04, 60), (0.06, 100), (0.1, 100), (0.15, 150), (0.25, 200)]
             .map(setting)
             .to_vec(),
+        one_thread: false,
     }
 }

@@ -14,30 +14,33 @@ const SETS: [(&str, Metric, f64, f64); 2] =
 pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     let mut rows = vec![];
     for (name, metric, balanced, compact) in SETS {
-        let set = setup.load(name)?;
-        for (mode, word, at_most) in
-            [(MemoryMode::Balanced, "balanced", balanced), (MemoryMode::Compact, "compact", compact)]
-        {
-            let Footprint { raw, claimed, built, mapped } =
-                footprint_of_child(&set, metric, FootprintKind::Graph(mode))?;
-            let goal_name = format!("hnsw_{name}_memory_{word}_vs_raw_f32");
-            goal(report, goal_name, Required::AtMost(at_most), Some(built.bytes / raw));
-            let mb = |bytes: f64| format!("{:.1}", bytes / 1e6);
-            rows.push([
-                format!("{}, {metric:?}, {word}", set.name),
-                mb(raw),
-                mb(built.bytes),
-                format!("{:.3}", built.bytes / raw),
-                mb(mapped),
-                mb(claimed),
-                mb(built.peak_bytes),
-                format!("{:.0}", built.bytes / set.base.len() as f64),
-            ]);
-        }
+        report.attempt(format!("memory, {name}"), |report| {
+            let set = setup.load(name)?;
+            for (mode, word, at_most) in
+                [(MemoryMode::Balanced, "balanced", balanced), (MemoryMode::Compact, "compact", compact)]
+            {
+                let Footprint { raw, claimed, built, mapped } =
+                    footprint_of_child(&set, metric, FootprintKind::Graph(mode))?;
+                let goal_name = format!("hnsw_{name}_memory_{word}_vs_raw_f32");
+                goal(report, goal_name, Required::AtMost(at_most), Some(built.bytes / raw));
+                let mb = |bytes: f64| format!("{:.1}", bytes / 1e6);
+                rows.push([
+                    format!("{}, {metric:?}, {word}", set.name),
+                    mb(raw),
+                    mb(built.bytes),
+                    format!("{:.3}", built.bytes / raw),
+                    mb(mapped),
+                    mb(claimed),
+                    mb(built.peak_bytes),
+                    format!("{:.0}", built.bytes / set.base.len() as f64),
+                ]);
+            }
+            Ok(())
+        });
     }
     let heading = format!(
         "Memory in MB with M {}: growth of a process that only builds the index (ids and all), pages of mapped files apart; what the index itself \
-         claims; the peak while building.",
+         claims; the peak while building, file pages included.",
         PARAMS.m
     );
     let columns =

@@ -9,12 +9,13 @@ mod memory;
 mod sets;
 mod writes;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use vektonn_index::{HnswParams, MemoryMode, Metric};
 
+pub(crate) use self::catch_up::{CatchUpArgs, run as catch_up};
 use crate::datasets::{DenseSet, Folders};
 use crate::peers::Environment;
 use crate::report::{Report, goal};
@@ -39,18 +40,12 @@ pub(crate) struct HnswArgs {
     /// Only these sets, of sift, svd384 and synth768, or of synth1m.
     #[arg(long, value_delimiter = ',')]
     sets: Vec<String>,
-    /// Catch up with this binary instead of building one.
-    #[arg(long, value_name = "PATH")]
-    binary: Option<PathBuf>,
-    /// Catch up over these Kafka servers too: host:port, separated by commas. The topic made there is deleted.
-    #[arg(long, value_name = "SERVERS")]
-    kafka: Option<String>,
     /// The Python to make the peers' environment with.
     #[arg(long, default_value = "python3")]
     python: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Recall and queries per second.
     Sets,
@@ -61,8 +56,6 @@ enum Part {
     Churn,
     /// Searches while another thread writes.
     Writes,
-    /// A shard that follows a data source from its beginning, beside the index alone.
-    CatchUp,
 }
 
 /// How much is done in a run.
@@ -71,11 +64,14 @@ struct Size {
     turn: Duration,
     latencies: usize,
     rows_max: usize,
+    /// How often each builds, unless there are a million vectors.
+    builds: usize,
 }
 
 const FULL: Size =
-    Size { rounds: 5, turn: Duration::from_millis(100), latencies: 1_000, rows_max: usize::MAX };
-const QUICK: Size = Size { rounds: 3, turn: Duration::from_millis(80), latencies: 200, rows_max: 20_000 };
+    Size { rounds: 5, turn: Duration::from_millis(100), latencies: 1_000, rows_max: usize::MAX, builds: 3 };
+const QUICK: Size =
+    Size { rounds: 3, turn: Duration::from_millis(80), latencies: 200, rows_max: 20_000, builds: 1 };
 
 /// What all parts need.
 struct Setup<'a> {
@@ -83,8 +79,6 @@ struct Setup<'a> {
     size: &'a Size,
     cores: Vec<usize>,
     environment: &'a Environment,
-    binary: Option<&'a Path>,
-    kafka: Option<&'a str>,
     sets: Vec<(&'static str, Metric)>,
 }
 
@@ -96,8 +90,12 @@ impl Setup<'_> {
 
     /// A set, as large as this run takes it.
     fn load(&self, name: &str) -> Result<DenseSet> {
-        DenseSet::load(name, self.folders)?.first_rows(self.size.rows_max, self.folders)
+        load(name, self.size, self.folders)
     }
+}
+
+fn load(name: &str, size: &Size, folders: &Folders) -> Result<DenseSet> {
+    DenseSet::load(name, folders)?.first_rows(size.rows_max, folders)
 }
 
 /// Measures a part and adds to the report what it found.
@@ -118,7 +116,6 @@ pub(crate) const ALL: Scope = Scope {
         (Part::Memory, memory::measure),
         (Part::Churn, churn::measure),
         (Part::Writes, writes::measure),
-        (Part::CatchUp, catch_up::measure),
     ],
 };
 
@@ -130,25 +127,70 @@ pub(crate) const MILLION: Scope = Scope {
 
 /// Runs the parts one after another.
 pub(crate) fn run(args: &HnswArgs, scope: &Scope) -> Result<Report> {
+    let (sets, parts) = (scope.sets(&args.sets)?, scope.parts(&args.only)?);
     let requirements = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/requirements-hnsw.txt"));
     let environment =
         Environment::prepare(&args.python, &args.folders.cache.join("venv-hnsw"), requirements)?;
-    let is_wanted = |name: &str| args.sets.is_empty() || args.sets.iter().any(|set| set == name);
     let setup = Setup {
         folders: &args.folders,
         size: if args.quick { &QUICK } else { &FULL },
         cores: affinity::cores()?,
         environment: &environment,
-        binary: args.binary.as_deref(),
-        kafka: args.kafka.as_deref(),
-        sets: scope.sets.iter().copied().filter(|(name, _)| is_wanted(name)).collect(),
+        sets,
     };
-    let mut report =
-        Report::new(format!("Vektonn {}; {}", env!("CARGO_PKG_VERSION"), machine::description()));
-    for (part, measure) in scope.parts {
-        if args.only.is_empty() || args.only.contains(part) {
-            measure(&setup, &mut report)?;
-        }
+    let mut report = Report::new(conditions());
+    for (part, measure) in parts {
+        report.attempt(format!("{part:?}").to_lowercase(), |report| {
+            // The part before may have left this thread on one core.
+            affinity::pin(&setup.cores)?;
+            measure(&setup, report)
+        });
     }
     Ok(report)
+}
+
+fn conditions() -> String {
+    format!("Vektonn {}; {}", env!("CARGO_PKG_VERSION"), machine::description())
+}
+
+impl Scope {
+    /// Those of these names; all without any.
+    fn sets(&self, names: &[String]) -> Result<Vec<(&'static str, Metric)>> {
+        let known: Vec<_> = self.sets.iter().map(|set| set.0).collect();
+        if let Some(name) = names.iter().find(|name| !known.contains(&name.as_str())) {
+            bail!("--sets {name}: not one of {}", known.join(", "));
+        }
+        let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+        Ok(self.sets.iter().copied().filter(|(name, _)| is_wanted(name)).collect())
+    }
+
+    /// The same of parts.
+    fn parts(&self, wanted: &[Part]) -> Result<Vec<(Part, Measure)>> {
+        if let Some(part) = wanted.iter().find(|wanted| self.parts.iter().all(|(part, _)| part != *wanted)) {
+            bail!("--only {part:?}: this benchmark has no such part");
+        }
+        let is_wanted = |part: &Part| wanted.is_empty() || wanted.contains(part);
+        Ok(self.parts.iter().copied().filter(|(part, _)| is_wanted(part)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        let sets = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+            ALL.sets(&names).map(|sets| sets.iter().map(|set| set.0).collect::<Vec<_>>())
+        };
+        assert_eq!(sets(&[]).unwrap(), ["sift", "svd384", "synth768"]);
+        assert_eq!(sets(&["synth768", "sift"]).unwrap(), ["sift", "synth768"]);
+        let error = sets(&["sift", "sfit"]).unwrap_err().to_string();
+        assert_eq!(error, "--sets sfit: not one of sift, svd384, synth768");
+        assert_eq!(ALL.parts(&[Part::Churn]).unwrap().len(), 1);
+        assert!(MILLION.parts(&[Part::Sets, Part::Churn]).is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use serde_json::Value;
 use vektonn_index::Metric;
 
@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) engine: &'static str,
     pub(crate) parameters: Value,
     pub(crate) settings: Vec<Value>,
+    /// More cores are no use to it.
+    pub(crate) one_thread: bool,
 }
 
 /// A peer whose index is built.
@@ -31,21 +33,22 @@ struct Standing {
 /// The peers with their indexes built.
 pub(crate) struct Lineup {
     standing: Vec<Standing>,
-    /// Labels of those that are not there, and why.
-    missing: Vec<(String, String)>,
     versions: Vec<String>,
 }
 
 impl Lineup {
-    /// Starts each peer and lets it build its index of the files, one after the other, with a thread on each core.
+    /// Starts each peer and lets it build its index of the files, one after the other, with a thread on each core. The report is told
+    /// who is missing; `name` is what it calls the set.
     pub(crate) fn start(
         environment: &Environment,
+        name: &str,
         [base, queries]: [&Path; 2],
         metric: Metric,
         peers: &[Peer],
         cores: &[usize],
+        report: &mut Report,
     ) -> Self {
-        let mut lineup = Self { standing: vec![], missing: vec![], versions: vec![] };
+        let mut lineup = Self { standing: vec![], versions: vec![] };
         for peer in peers {
             eprintln!("{} builds", peer.label);
             let start = || -> Result<(Worker, Built)> {
@@ -56,7 +59,7 @@ impl Lineup {
             };
             match start() {
                 Ok((worker, built)) => lineup.add(peer, worker, built, cores.len()),
-                Err(error) => lineup.missing.push((peer.label.to_owned(), format!("{error:#}"))),
+                Err(why) => report.miss(format!("{name}: {}", peer.label), &why),
             }
         }
         lineup
@@ -79,19 +82,6 @@ impl Lineup {
         self.standing.push(Standing { peer: peer.clone(), worker, builds });
     }
 
-    /// One that is no worker of ours is not there either.
-    pub(crate) fn miss(&mut self, label: &str, why: &Error) {
-        self.missing.push((label.to_owned(), format!("{why:#}")));
-    }
-
-    /// Adds a table of those that are not there, and why, if there are any.
-    pub(crate) fn report_missing(&self, report: &mut Report) {
-        if !self.missing.is_empty() {
-            let rows = self.missing.iter().map(|(label, why)| [label.clone(), why.clone()]);
-            report.add_table("Not measured", ["engine", "why"], rows);
-        }
-    }
-
     /// Such as `hnswlib 0.8.0`.
     pub(crate) fn versions(&self) -> &[String] {
         &self.versions
@@ -102,6 +92,7 @@ impl Lineup {
             label: standing.peer.label.to_owned(),
             contender: &mut standing.worker,
             settings: standing.peer.settings.clone(),
+            one_thread: standing.peer.one_thread,
             builds: standing.builds,
         })
     }

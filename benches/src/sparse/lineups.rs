@@ -6,9 +6,11 @@ use vektonn_index::Metric;
 use super::Size;
 use crate::peers::Peer;
 
+pub(super) const SCIPY: &str = "scipy";
+pub(super) const NUMPY: &str = "numpy postings";
+pub(super) const SPARSE_DOT_TOPN: &str = "sparse_dot_topn";
 /// Libraries that search exactly, and have nothing to set.
-pub(super) const EXACT: [&str; 5] =
-    ["scipy", "numpy postings", "sparse_dot_topn", "scikit-learn", "nmslib inverted index"];
+pub(super) const EXACT: [&str; 5] = [SCIPY, NUMPY, SPARSE_DOT_TOPN, "scikit-learn", "nmslib inverted index"];
 pub(super) const SEISMIC: &str = "seismic";
 pub(super) const NMSLIB_HNSW: &str = "nmslib HNSW";
 pub(super) const SPARNN: &str = "PySparNN's algorithm";
@@ -20,12 +22,13 @@ pub(super) fn of(metric: Metric, size: &Size) -> Vec<Peer> {
         engine,
         parameters: json!({}),
         settings: vec![json!({})],
+        one_thread: false,
     };
-    let mut peers = vec![exact(EXACT[0], "scipy_product"), exact(EXACT[1], "numpy_postings")];
+    let mut peers = vec![exact(SCIPY, "scipy_product"), exact(NUMPY, "numpy_postings")];
     if metric == Metric::JaccardBinary {
         return peers;
     }
-    peers.push(exact(EXACT[2], "sparse_dot_topn_product"));
+    peers.push(exact(SPARSE_DOT_TOPN, "sparse_dot_topn_product"));
     peers.push(exact(EXACT[4], "nmslib_sparse"));
     if metric == Metric::Cosine {
         peers.push(exact(EXACT[3], "sklearn_brute"));
@@ -43,18 +46,21 @@ pub(super) fn of(metric: Metric, size: &Size) -> Vec<Peer> {
                     |(query_cut, heap_factor)| json!({"query_cut": query_cut, "heap_factor": heap_factor}),
                 ),
             ),
+            one_thread: false,
         },
         Peer {
             label: NMSLIB_HNSW,
             engine: "nmslib_sparse",
             parameters: json!({"method": "hnsw", "m": 16, "ef_construction": size.ef_construction}),
             settings: settings(&[50, 100, 200, 400, 800].map(|ef| json!({"ef": ef}))),
+            one_thread: false,
         },
         Peer {
             label: SPARNN,
             engine: "sparnn_clusters",
             parameters: json!({}),
             settings: settings(&[4, 16, 64].map(|clusters| json!({"clusters": clusters}))),
+            one_thread: false,
         },
     ]);
     peers

@@ -38,7 +38,7 @@ pub(crate) struct SparseArgs {
     python: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     /// Real text: beside all peers.
     Text,
@@ -115,7 +115,6 @@ pub(crate) fn run(args: &SparseArgs) -> Result<Report> {
     };
     let mut report =
         Report::new(format!("Vektonn {}; {}", env!("CARGO_PKG_VERSION"), machine::description()));
-    let is_wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
     let parts: [(Part, Measure); 5] = [
         (Part::Text, text::measure),
         (Part::Scan, scan::measure),
@@ -124,8 +123,12 @@ pub(crate) fn run(args: &SparseArgs) -> Result<Report> {
         (Part::Memory, footprint::measure),
     ];
     for (part, measure) in parts {
-        if is_wanted(part) {
-            measure(&setup, &mut report)?;
+        if args.only.is_empty() || args.only.contains(&part) {
+            report.attempt(format!("{part:?}").to_lowercase(), |report| {
+                // The part before may have left this thread on one core.
+                affinity::pin(&setup.cores)?;
+                measure(&setup, report)
+            });
         }
     }
     Ok(report)

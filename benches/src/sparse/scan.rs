@@ -21,11 +21,14 @@ pub(super) fn measure(setup: &Setup<'_>, report: &mut Report) -> Result<()> {
     let (mut rows, mut origins) = (vec![], vec![]);
     for &points in setup.skewed_rows {
         for name in ["skew12", "skew30", "skew120"] {
-            let set = SparseSet::load(name, points, QUERIES, setup.folders)?;
-            origins.push(set.description());
-            for metric in [Metric::Cosine, Metric::InnerProduct] {
-                rows.push(one(setup, &set, metric, report)?);
-            }
+            report.attempt(format!("scan, {name}, {points}"), |report| {
+                let set = SparseSet::load(name, points, QUERIES, setup.folders)?;
+                origins.push(set.description());
+                for metric in [Metric::Cosine, Metric::InnerProduct] {
+                    rows.push(one(setup, &set, metric, report)?);
+                }
+                Ok(())
+            });
         }
     }
     let heading = format!(
@@ -55,7 +58,8 @@ fn one(setup: &Setup<'_>, set: &SparseSet, metric: Metric, report: &mut Report) 
     let lanes = [(0, "Vektonn"), (1, "scan")].map(lane);
     let size = setup.size;
     let mut contenders: [&mut dyn Contender; 2] = [&mut ours, &mut scan];
-    let turns = contest::run(&set.name, &mut contenders, &lanes, setup.core(), size.rounds, size.turn)?;
+    let turns = contest::run(&set.name, &mut contenders, &lanes, setup.core(), size.rounds, size.turn);
+    let turns = turns.into_iter().collect::<Result<Vec<_>>>()?;
     let [ours, scan] = [0, 1].map(|lane| turns[lane].rates(Clock::Cpu));
     let ratio = contest::ratio(&ours, &scan);
     let name = format!("sparse_{}_{}_{}", set.name, set.base.rows(), short(metric));
