@@ -25,7 +25,7 @@ pub(crate) enum BenchCommand {
     Hnsw(BenchArgs),
     /// Catching up of a shard with a graph, over a broker too.
     HnswCatchUp(BenchArgs),
-    /// The same with a million vectors: more than an hour.
+    /// Approximate dense search of a million vectors: more than an hour.
     HnswMillion(BenchArgs),
     /// Sparse search beside scipy, scikit-learn, sparse_dot_topn, nmslib, Seismic and PySparNN's algorithm.
     Sparse(BenchArgs),
