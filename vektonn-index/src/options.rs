@@ -14,9 +14,8 @@ pub struct SearchOptions {
     /// How many neighbours to find. If there are fewer points, all are found.
     pub k: usize,
     /// How many candidates a search of a graph keeps (`ef`), instead of what its index was made with: more of them find more
-    /// of the nearest, and take longer. They are at least `k` and otherwise at most 8,192. Where they would be more than a
-    /// sixteenth of the points, or for `k` above 8,192 more than one in 1,024, all points are compared: that takes less
-    /// time, but grows with the index. Other indexes do not need it.
+    /// of the nearest, and take longer. They are at least `k` and otherwise at most 8,192. Where there are fewer than 16 points
+    /// for each, or fewer than `k` / 512, all points are compared, which takes less time then. Other indexes do not need it.
     pub ef_search: Option<usize>,
     /// When to give up.
     pub deadline: Option<Instant>,

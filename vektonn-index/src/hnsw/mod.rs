@@ -71,9 +71,8 @@ const LINKED_PER_CHANGE: usize = 4;
 const SLOTS_PER_EF: usize = 16;
 /// Candidates that are kept, at most, unless more neighbours are asked for.
 const EF_MAX: usize = 8192;
-/// To keep a candidate takes the longer the more there are: if they are more than that, comparing all takes less time with fewer
-/// slots for each.
-const SLOTS_PER_MANY: usize = 1024;
+/// Beyond that, a candidate needs one more slot for so many others: to keep one takes the longer the more there are.
+const EF_PER_SLOT: usize = EF_MAX / SLOTS_PER_EF;
 
 /// Rows of f32 with a graph, once there are enough of them. `T` is what the owner keeps with each row.
 pub(crate) struct HnswIndex<T> {
@@ -378,6 +377,6 @@ impl<T> HnswIndex<T> {
 /// How many candidates a search keeps in an index of so many slots, or nothing if comparing all takes less time.
 fn ef_of(k: usize, ef_search: usize, slots: usize) -> Option<usize> {
     let ef = ef_search.min(EF_MAX).max(k);
-    let ef_max = if ef <= EF_MAX { slots / SLOTS_PER_EF } else { slots / SLOTS_PER_MANY };
-    (ef <= ef_max).then_some(ef)
+    let slots_per_ef = SLOTS_PER_EF.max(ef / EF_PER_SLOT);
+    (ef <= slots / slots_per_ef).then_some(ef)
 }

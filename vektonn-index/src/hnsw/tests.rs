@@ -325,9 +325,10 @@ fn a_large_ef_is_no_scan() {
         (10, 1_000_000, (1 << 17) - 1, None),
         (EF_MAX, 10, 1 << 17, Some(EF_MAX)),
         (EF_MAX + 1, 10, 1 << 17, None),
-        (EF_MAX + 1, 10, 1 << 24, Some(EF_MAX + 1)),
-        (16_384, 1_000_000, 1 << 24, Some(16_384)),
-        (16_385, 10, 1 << 24, None),
+        (EF_MAX + 1, 10, 1 << 18, Some(EF_MAX + 1)),
+        (16_384, 1_000_000, 1 << 19, Some(16_384)),
+        (16_385, 10, 1 << 19, None),
+        (1 << 16, 10, 1 << 23, Some(1 << 16)),
         (usize::MAX, 10, usize::MAX, None),
     ] {
         assert_eq!(ef_of(k, ef_search, slots), ef, "{k} of {slots}, ef {ef_search}");
