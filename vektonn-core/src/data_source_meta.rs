@@ -190,7 +190,7 @@ fn check_dimension(got: i64) -> Result<usize, MetaError> {
 fn check_types(types: IndexMap<String, String>) -> Result<IndexMap<String, AttributeType>, MetaError> {
     let check = |(attribute, name): (String, String)| match name.parse() {
         Ok(attribute_type) => Ok((attribute, attribute_type)),
-        Err(source @ UnknownAttributeType(_)) => Err(MetaError::AttributeType { attribute, source }),
+        Err(unknown @ UnknownAttributeType(_)) => Err(MetaError::AttributeType { attribute, unknown }),
     };
     types.into_iter().map(check).collect()
 }

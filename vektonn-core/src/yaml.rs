@@ -36,12 +36,12 @@ pub enum MetaError {
         got: i64,
     },
     /// An attribute's type has an unknown name.
-    #[error("attributeValueTypes: attribute '{attribute}': {source}")]
+    #[error("attributeValueTypes: attribute '{attribute}': {unknown}")]
     AttributeType {
         /// The attribute.
         attribute: String,
-        /// The type's name.
-        source: UnknownAttributeType,
+        /// The type's name. It is not called the source: the message is whole, and a chain would repeat the end of it.
+        unknown: UnknownAttributeType,
     },
     /// A list that must name at least one attribute is empty.
     #[error("{property} must name at least one attribute")]
