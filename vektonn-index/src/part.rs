@@ -70,10 +70,13 @@ impl Wanted {
         &self,
         search: impl FnOnce(&mut [Nearest<'_, T>]) -> Result<(), SearchError>,
     ) -> Result<Vec<TopK<T>>, SearchError> {
-        self.search_within(std::iter::repeat_n(None, self.queries), search)
+        let mut nearest: Vec<_> = (0..self.queries).map(|_| Nearest::new(self.k, None)).collect();
+        search(&mut nearest)?;
+        Ok(nearest.into_iter().map(|nearest| nearest.found).collect())
     }
 
-    /// Searches pieces at the same time, and begins with the first one, each within the bounds that any of them has reached.
+    /// Searches pieces at the same time, each within the bounds that any of the threads has reached. A thread goes on with what it
+    /// has found, so that no more is kept than `k` for each of them.
     pub(crate) fn search_all<P: Send, T: Ord + Send>(
         &self,
         mut pieces: Vec<P>,
@@ -85,27 +88,23 @@ impl Wanted {
         }
         let bound = TopK::<T>::new(self.k).bound();
         let bounds: Vec<_> = (0..self.queries).map(|_| SharedBound::new(bound)).collect();
-        let search = |piece| self.search_within(bounds.iter().map(Some), |nearest| search(piece, nearest));
-        let found: Vec<_> = pieces.into_par_iter().with_max_len(1).map(search).collect::<Result<_, _>>()?;
-        let mut nearest: Vec<_> = (0..self.queries).map(|_| TopK::new(self.k)).collect();
-        for found in found {
-            nearest.iter_mut().zip(found).for_each(|(nearest, found)| nearest.append(found));
-        }
-        Ok(nearest)
-    }
-
-    fn search_within<'b, T: Ord>(
-        &self,
-        bounds: impl Iterator<Item = Option<&'b SharedBound>>,
-        search: impl FnOnce(&mut [Nearest<'_, T>]) -> Result<(), SearchError>,
-    ) -> Result<Vec<TopK<T>>, SearchError> {
-        let mut nearest: Vec<_> = bounds.map(|shared| Nearest { found: TopK::new(self.k), shared }).collect();
-        search(&mut nearest)?;
-        Ok(nearest.into_iter().map(|nearest| nearest.found).collect())
+        let nothing = || -> Vec<_> { bounds.iter().map(|bound| Nearest::new(self.k, Some(bound))).collect() };
+        let found = pieces
+            .into_par_iter()
+            .try_fold(nothing, |mut nearest, piece| search(piece, &mut nearest).map(|()| nearest));
+        let all = found.try_reduce(nothing, |mut all, more| {
+            all.iter_mut().zip(more).for_each(|(all, more)| all.append(more));
+            Ok(all)
+        })?;
+        Ok(all.into_iter().map(|nearest| nearest.found).collect())
     }
 }
 
-impl<T: Ord> Nearest<'_, T> {
+impl<'b, T: Ord> Nearest<'b, T> {
+    fn new(k: usize, shared: Option<&'b SharedBound>) -> Self {
+        Self { found: TopK::new(k), shared }
+    }
+
     /// A distance that is of no use if exceeded.
     pub(crate) fn bound(&self) -> f32 {
         self.shared.map_or_else(|| self.found.bound(), SharedBound::get)
@@ -114,6 +113,16 @@ impl<T: Ord> Nearest<'_, T> {
     /// Keeps the candidate if it is near enough; returns the new bound.
     pub(crate) fn offer(&mut self, distance: f32, id: T) -> f32 {
         self.found.offer(distance, id);
+        self.tighten()
+    }
+
+    /// Keeps what is nearest of both.
+    fn append(&mut self, other: Self) {
+        self.found.append(other.found);
+        self.tighten();
+    }
+
+    fn tighten(&self) -> f32 {
         let bound = self.found.bound();
         self.shared.map_or(bound, |shared| shared.tighten(bound))
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use vektonn_core::{
     Attribute, Change, DataPoint, DataSourceId, DataSourceMeta, IndexId, IndexMeta, SearchQuery, Tombstone,
-    Vector, codec,
+    Vector,
 };
 use vektonn_index::shard::Shard;
 
@@ -56,55 +56,6 @@ fn found(shard: &Shard, k: usize) -> usize {
         retrieve_vectors: false,
     };
     shard.search(&query, None).unwrap()[0].len()
-}
-
-/// So many splits of so many points that several threads search them, whatever the order in which they find what.
-#[test]
-fn many_medium_splits_are_searched_as_one() {
-    const POINTS: i64 = 21_000;
-    let shard = shard();
-    let id = |day: i64, i: i64| (i * 7919 + day * 13) % POINTS;
-    for day in 0..6 {
-        apply(&shard, (0..POINTS - 2_000 * day).map(|i| upsert(day, id(day, i))));
-    }
-    let query = |vectors: &[[f64; 2]], k| SearchQuery {
-        split_filter: vec![],
-        query_vectors: vectors.iter().map(|&vector| Vector::dense(vector)).collect(),
-        k,
-        ef_search: None,
-        approximation: None,
-        retrieve_vectors: false,
-    };
-    let search = |vectors: &[[f64; 2]], k| {
-        let found = shard.search(&query(vectors, k), None).unwrap();
-        found
-            .into_iter()
-            .map(|found| found.into_iter().map(|point| (point.distance, point.attributes)))
-            .map(Iterator::collect)
-            .collect::<Vec<Vec<_>>>()
-    };
-    let expected = |[x, y]: [f64; 2], k| -> Vec<_> {
-        let distance = |day: i64, id: i64| ((day as f64 - x).powi(2) + (id as f64 - y).powi(2)) as f32;
-        let points = (0..6).flat_map(|day| (0..POINTS - 2_000 * day).map(move |i| (day, id(day, i))));
-        let key = |value: i64| codec::encode_key(&[value.into()]);
-        let mut all: Vec<_> =
-            points.map(|(day, id)| (distance(day, id), key(id), key(day), (day, id))).collect();
-        all.sort_by(|a, b| a.partial_cmp(b).unwrap());
-        let nearest = all.into_iter().take(k);
-        nearest.map(|(distance, _, _, (day, id))| (distance, attributes(day, id))).collect()
-    };
-    // Those in the middle are as far from two days or two ids.
-    let queries = [[0.0, 0.0], [2.5, 100.0], [5.0, 20_000.5], [1.5, 9_000.5]];
-    for threads in [1, 4] {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for k in [0, 1, 10, 300] {
-            let expected = queries.map(|query| expected(query, k));
-            assert_eq!(pool.install(|| search(&queries, k)), expected, "{k} of {threads} threads");
-            for (query, expected) in queries.into_iter().zip(expected) {
-                assert_eq!(pool.install(|| search(&[query], k)), [expected], "{k} of {threads} threads");
-            }
-        }
-    }
 }
 
 const DAYS: Range<i64> = 0..60;

@@ -26,7 +26,7 @@ use plane::CodePlane;
 const CODED_ROWS_MIN: usize = 4096;
 
 /// A thread has a part of an index for itself if it has at least so many coordinates: that takes it some 100 microseconds.
-const PART_COORDINATES_MIN: usize = if cfg!(test) { 4 << 10 } else { 4 << 20 };
+pub(crate) const PART_COORDINATES_MIN: usize = if cfg!(test) { 4 << 10 } else { 4 << 20 };
 
 /// Rows of f32, with codes. `T` is what the owner keeps with each row.
 pub(crate) struct FlatIndex<T> {

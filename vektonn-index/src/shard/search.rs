@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rayon::prelude::*;
-use vektonn_core::{FoundDataPoint, Metric, SearchQuery, StoredVector, Vector};
+use vektonn_core::{FoundDataPoint, IndexKind, Metric, SearchQuery, StoredVector, Vector};
 
 use super::Shard;
 use super::splits::Split;
+use crate::flat::PART_COORDINATES_MIN;
 use crate::options::{SearchError, SearchOptions};
 use crate::part::{Nearest, Part, Wanted};
 use crate::query::Query;
 use crate::store::timeline::Pin;
 use crate::top_k::TopK;
 
-/// A thread has so many points for itself: that takes it some 50 microseconds or more.
-const RUN_POINTS: usize = 20_000;
+/// Of a sparse vector few coordinates are not zero; of an index most are not even looked at.
+const SPARSE_COORDINATES: usize = 100;
 
 /// A point that was found, in the total order of a shard's points: by id, then by split.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,8 +81,12 @@ impl Shard {
         let views: Vec<_> = splits.iter().map(|split| split.store().at(pin)).collect();
         let queries: Vec<Query<'_>> = queries.iter().map(Query::from).collect();
         let queries = self.spec.prepare(&queries).map_err(|refused| refused.error)?;
-        let sizes = splits.iter().zip(&views).map(|(split, view)| (split.store().len(), view.parts(calls)));
-        let mut pieces = pieces(sizes);
+        let run_points = self.run_points();
+        let points = || splits.iter().map(|split| split.store().len());
+        // The largest come first.
+        let large = points().take_while(|&points| points >= run_points).count();
+        let parts = views.iter().map(|view| view.parts(calls.saturating_mul(large.max(1))));
+        let mut pieces = pieces(points().zip(parts), run_points);
         // Asking for the number of threads may start them.
         if pieces.len() > 1 && calls >= rayon::current_num_threads() {
             pieces = vec![Piece { splits: (0..splits.len()).collect(), part: Part::WHOLE }];
@@ -109,6 +114,15 @@ impl Shard {
         Ok(nearest.into_iter().map(all_found).collect())
     }
 
+    /// A thread has so many points for itself, as in a large store that is searched in parts.
+    fn run_points(&self) -> usize {
+        let coordinates = match self.spec.kind {
+            IndexKind::Inverted { .. } => self.spec.dimension.min(SPARSE_COORDINATES),
+            _ => self.spec.dimension,
+        };
+        (PART_COORDINATES_MIN / coordinates).max(1)
+    }
+
     /// Inside, smaller is nearer; users of inner product see the product itself.
     fn as_users_see_it(&self, distance: f32) -> f32 {
         match self.spec.metric {
@@ -127,8 +141,8 @@ struct Piece {
 }
 
 /// Cuts splits, the largest of which come first, into pieces: those that are to be searched in `parts` into these, the others
-/// into runs of about [`RUN_POINTS`]. `sizes` are their points and `parts`.
-fn pieces(sizes: impl Iterator<Item = (usize, usize)>) -> Vec<Piece> {
+/// into runs of so many points or some more. `sizes` are their points and `parts`.
+fn pieces(sizes: impl Iterator<Item = (usize, usize)>, points_of_run: usize) -> Vec<Piece> {
     let (mut pieces, mut runs) = (Vec::new(), Vec::new());
     let (mut run, mut run_points) = (Vec::new(), 0);
     for (i, (points, of)) in sizes.enumerate() {
@@ -138,7 +152,7 @@ fn pieces(sizes: impl Iterator<Item = (usize, usize)>) -> Vec<Piece> {
         }
         run.push(i);
         run_points += points;
-        if run_points >= RUN_POINTS {
+        if run_points >= points_of_run {
             runs.push(std::mem::take(&mut run));
             run_points = 0;
         }
@@ -154,11 +168,92 @@ fn pieces(sizes: impl Iterator<Item = (usize, usize)>) -> Vec<Piece> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use vektonn_core::{
+        Attribute, Change, DataPoint, DataSourceId, DataSourceMeta, IndexId, IndexMeta, codec,
+    };
+
     use super::*;
+
+    /// A shard with one split for each day, of so many points.
+    fn shard_of(points_of_days: &[i64], id: impl Fn(i64, i64) -> i64) -> Shard {
+        let source = DataSourceMeta::from_yaml(
+            DataSourceId { name: "Source".into(), version: "1.0".into() },
+            "{vectorDimension: 2, vectorsAreSparse: false, permanentAttributes: [id, day], \
+             attributeValueTypes: {id: Int64, day: Int64}}",
+        );
+        let index = "{dataSourceId: {name: Source, version: 1.0}, indexAlgorithm: {type: FaissIndex.L2}, \
+                     idAttributes: [id], splitAttributes: [day], shardsById: {All: {shardsByAttributeKey: {}}}}";
+        let index_id = IndexId { name: "Index".into(), version: "1.0".into() };
+        let meta = IndexMeta::from_yaml(index_id, index, Arc::new(source.unwrap())).unwrap();
+        let shard = Shard::new(Arc::new(meta), "All").unwrap();
+        for (day, &points) in (0..).zip(points_of_days) {
+            let upsert = |i| {
+                let id = id(day, i);
+                let attributes = vec![Attribute::new("id", id), Attribute::new("day", day)];
+                Change::Upsert(DataPoint { attributes, vector: Vector::dense([day as f64, id as f64]) })
+            };
+            shard.apply((0..points).map(upsert).collect::<Vec<_>>()).unwrap();
+        }
+        shard
+    }
+
+    /// Splits of so many points that several threads search them, and of one that is searched in parts, find what one would find.
+    #[test]
+    fn splits_are_searched_as_one() {
+        const IDS: i64 = 9_001;
+        let id = |day: i64, i: i64| (i * 7919 + day * 13) % IDS;
+        for points in [[9_000, 1_500, 1_400, 1_300, 1_000, 30], [5_000, 4_500, 4_000, 3_000, 1_500, 40]] {
+            let shard = shard_of(&points, id);
+            let search = |vectors: &[[f64; 2]], k| -> Vec<Vec<(f32, Vec<Attribute>)>> {
+                let query = SearchQuery {
+                    split_filter: vec![],
+                    query_vectors: vectors.iter().map(|&vector| Vector::dense(vector)).collect(),
+                    k,
+                    ef_search: None,
+                    approximation: None,
+                    retrieve_vectors: false,
+                };
+                let found = shard.search(&query, None).unwrap().into_iter();
+                found
+                    .map(|found| found.into_iter().map(|it| (it.distance, it.attributes)).collect())
+                    .collect()
+            };
+            let expected = |[x, y]: [f64; 2], k| -> Vec<_> {
+                let distance =
+                    |day: i64, id: i64| ((day as f64 - x).powi(2) + (id as f64 - y).powi(2)) as f32;
+                let key = |value: i64| codec::encode_key(&[value.into()]);
+                let days = (0..).zip(points);
+                let all = days.flat_map(|(day, points)| (0..points).map(move |i| (day, id(day, i))));
+                let mut all: Vec<_> =
+                    all.map(|(day, id)| (distance(day, id), key(id), key(day), (day, id))).collect();
+                all.sort_by(|a, b| a.partial_cmp(b).unwrap());
+                let attributes = |(day, id)| vec![Attribute::new("id", id), Attribute::new("day", day)];
+                all.into_iter().take(k).map(|(distance, _, _, it)| (distance, attributes(it))).collect()
+            };
+            // Those in the middle are as far from two days or two ids.
+            let queries = [[0.0, 0.0], [2.5, 100.0], [5.0, 8_000.5], [1.5, 4_000.5]];
+            for threads in [1, 4] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                for k in [0, 1, 10, 300, 6_000] {
+                    let expected = queries.map(|query| expected(query, k));
+                    assert_eq!(pool.install(|| search(&queries, k)), expected, "{k} of {threads} threads");
+                    for (query, expected) in queries.into_iter().zip(expected) {
+                        assert_eq!(
+                            pool.install(|| search(&[query], k)),
+                            [expected],
+                            "{k} of {threads} threads"
+                        );
+                    }
+                }
+            }
+        }
+    }
 
     /// The splits of each piece, and the part.
     fn cut(sizes: &[(usize, usize)]) -> Vec<(Vec<usize>, usize, usize)> {
-        let pieces = pieces(sizes.iter().copied()).into_iter();
+        let pieces = pieces(sizes.iter().copied(), 20_000).into_iter();
         pieces.map(|Piece { splits, part }| (splits, part.number, part.of)).collect()
     }
 
