@@ -67,26 +67,24 @@ impl Drift {
     }
 }
 
-/// Rows times their factors, spread over the first `live` ones: `count` of them, at most.
-fn sample<'p>(rows: impl Iterator<Item = (&'p [f32], f64)>, live: usize, count: usize) -> Vec<Vec<f32>> {
-    let mut places = spread(live as u32, count).peekable();
-    let rows = (0..).zip(rows).filter(|(i, _)| places.next_if_eq(i).is_some());
+/// Rows times their factors, spread over all of them: `count`, at most.
+fn sample<'p, R: Iterator<Item = (&'p [f32], f64)>>(rows: impl Fn() -> R, count: usize) -> Vec<Vec<f32>> {
+    let mut places = spread(rows().count() as u32, count).peekable();
+    let rows = (0..).zip(rows()).filter(|(i, _)| places.next_if_eq(i).is_some());
     let scaled = |(row, factor): (&[f32], f64)| row.iter().map(|&x| (f64::from(x) * factor) as f32).collect();
     rows.map(|(_, row)| scaled(row)).collect()
 }
 
 impl<T> HnswIndex<T> {
     /// No codes yet, for points like the live ones.
-    pub(super) fn new_codes(&self, batch: &Batch<'_>, writer: &Writer) -> Codes {
+    pub(super) fn new_codes(&self, batch: &Batch<'_>) -> Codes {
         let view = self.slots().writer_view(batch);
         let (dimension, kernels) = (self.rows.dimension(), self.rows.kernels());
         let count = SAMPLE.min(SAMPLE_NUMBERS_MAX / dimension);
-        let rows = (0..view.end()).filter_map(|slot| self.row_to_code(view, slot));
-        let mut sampled = sample(rows, self.linked(writer), count);
+        let mut sampled = sample(|| (0..view.end()).filter_map(|slot| self.row_to_code(view, slot)), count);
         if sampled.is_empty() {
             // What comes will be unlike them, and then there will be others.
-            let rows = (0..view.end()).filter_map(|slot| self.rows.row_to_code(view, slot));
-            sampled = sample(rows, writer.live, count);
+            sampled = sample(|| (0..view.end()).filter_map(|slot| self.rows.row_to_code(view, slot)), count);
         }
         let is_product = self.rows.metric() == Metric::InnerProduct;
         let all: Vec<&[f32]> = match is_product {
@@ -103,7 +101,7 @@ impl<T> HnswIndex<T> {
     /// Codes all points anew if new ones lose too much, and if other codes make that much less.
     pub(super) fn watch_drift(&self, graph: &Graph, batch: &Batch<'_>, writer: &mut Writer) {
         let Some(strangers) = writer.drift.strangers(self.linked(writer)) else { return };
-        let (new, old) = (self.new_codes(batch, writer), graph.codes.load_full());
+        let (new, old) = (self.new_codes(batch), graph.codes.load_full());
         let view = self.slots().writer_view(batch);
         let row = |slot| self.row_to_code(view, slot);
         let rows: Vec<(&[f32], f64)> = strangers.into_iter().filter_map(row).collect();

@@ -160,7 +160,7 @@ impl<T> HnswIndex<T> {
             }
             (None, None) => {
                 // Whatever was alive before this batch is linked from the first slot on.
-                let codes = self.new_codes(batch, writer);
+                let codes = self.new_codes(batch);
                 writer.drift = Drift::from(codes.quantizer.error);
                 let graph = Arc::new(Graph::new(
                     self.params,
