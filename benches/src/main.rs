@@ -107,6 +107,9 @@ fn run(cli: &Cli) -> Result<()> {
     };
     print(&report, cli.json);
     if let (Some(root), Some(commit)) = (&cli.record, &commit) {
+        let gaps = report.gaps();
+        // It would replace a whole one.
+        ensure!(gaps.is_empty(), "nothing is recorded, for these were not measured: {}", gaps.join("; "));
         results::record(root, name, commit, &report)?;
     }
     ensure!(report.failed().is_empty(), "not measured: {}", report.failed().join("; "));

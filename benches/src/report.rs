@@ -31,6 +31,7 @@ pub(crate) struct Goal {
 /// Everything a benchmark found.
 pub(crate) struct Report {
     conditions: String,
+    machine: String,
     sections: Vec<(String, Table)>,
     goals: Vec<Goal>,
     plots: Vec<Plot>,
@@ -95,6 +96,8 @@ impl Report {
     pub(crate) fn new(conditions: impl Into<String>) -> Self {
         Self {
             conditions: conditions.into(),
+            // Now, while this thread may use all cores.
+            machine: machine::description(),
             sections: vec![],
             goals: vec![],
             plots: vec![],
@@ -124,6 +127,12 @@ impl Report {
     /// What was tried and failed.
     pub(crate) fn failed(&self) -> &[String] {
         &self.failed
+    }
+
+    /// What keeps a run from being a whole one: what failed, and goals that were not measured.
+    pub(crate) fn gaps(&self) -> Vec<&str> {
+        let goals = self.goals.iter().filter(|goal| goal.measured.is_nan()).map(|goal| goal.name.as_str());
+        self.failed.iter().map(String::as_str).chain(goals).collect()
     }
 
     /// Adds a table under a heading, unless it has no rows; columns but the first are numbers.
@@ -168,7 +177,7 @@ impl Report {
     /// The sentences as a list, and where they hold.
     pub(crate) fn summary_to_markdown(&self) -> String {
         let items: String = self.summary.iter().map(|sentence| format!("- {sentence}\n")).collect();
-        format!("\n{items}- measured on {}\n\n", machine::description())
+        format!("\n{items}- measured on {}\n\n", self.machine)
     }
 
     /// Everything but the summary; figures are in `folder`.

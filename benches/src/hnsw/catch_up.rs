@@ -189,6 +189,7 @@ fn add_results(work: &Work<'_>, builders: &[Builder<'_>], outcomes: &[Vec<Outcom
         Spread::of(pairs.map(|(one, index)| one.points_per_second / index.points_per_second).collect())
     };
     let whole = |outcomes: &&Vec<Outcome>| outcomes.len() == rounds;
+    let has_index = whole(&&outcomes[0]);
     let rows =
         builders.iter().zip(outcomes).filter(|(_, outcomes)| whole(outcomes)).map(|(builder, outcomes)| {
             let spread = |value: fn(&Outcome) -> f64| Spread::of(outcomes.iter().map(value).collect());
@@ -196,7 +197,7 @@ fn add_results(work: &Work<'_>, builders: &[Builder<'_>], outcomes: &[Vec<Outcom
                 builder.name().to_owned(),
                 format!("{:.0}", spread(|outcome| outcome.points_per_second)),
                 format!("{:.1}", spread(|outcome| outcome.cpu_us_per_point)),
-                format!("{:.3}", ratio(outcomes)),
+                if has_index { format!("{:.3}", ratio(outcomes)) } else { String::new() },
             ]
         });
     let heading = format!(
@@ -208,7 +209,7 @@ fn add_results(work: &Work<'_>, builders: &[Builder<'_>], outcomes: &[Vec<Outcom
     );
     report.add_table(heading, ["", "points/s", "CPU us/point", "rate / the index's"], rows);
     for (i, name) in [(1, "embedded"), (2, "kafka")] {
-        let outcomes = outcomes.get(i).filter(whole).filter(|_| whole(&&outcomes[0]));
+        let outcomes = outcomes.get(i).filter(whole).filter(|_| has_index);
         let measured = outcomes.map(|outcomes| ratio(outcomes).median);
         goal(report, format!("hnsw_catch_up_{name}_vs_build"), Required::AtLeast(RATE_AT_LEAST), measured);
     }

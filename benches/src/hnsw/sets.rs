@@ -52,7 +52,9 @@ fn one(
     affinity::pin(&setup.cores)?;
     let files = [&*set.base_file, &*set.queries_file];
     let list = lineups::peers(set.base.len());
+    let took_part = hnsw_rs.iter().map(|_| HNSW_RS);
     let mut peers = Lineup::start(setup.environment, &name, files, metric, &list, &setup.cores, report);
+    let took_part = took_part.chain(peers.labels()).map(str::to_owned).collect();
     let judge = |answers: &[i32]| recall(set, metric, &truth, answers, K);
     let work = Work {
         name,
@@ -81,7 +83,6 @@ fn one(
         builds: Builds { one_thread: Some(*built), all_cores: None },
     }));
     contestants.extend(peers.contestants());
-    let took_part = contestants[1..].iter().map(|contestant| contestant.label.clone()).collect();
     let curves = sweep::sweep(&work, &mut contestants, report)?;
     sweep::report(report, &work, &curves, &RECALLS)?;
     Ok((curves, took_part))

@@ -33,6 +33,8 @@ struct Standing {
 /// The peers with their indexes built.
 pub(crate) struct Lineup {
     standing: Vec<Standing>,
+    /// Those that are installed, and could not build.
+    failed: Vec<&'static str>,
     versions: Vec<String>,
 }
 
@@ -48,16 +50,20 @@ impl Lineup {
         cores: &[usize],
         report: &mut Report,
     ) -> Self {
-        let mut lineup = Self { standing: vec![], versions: vec![] };
+        let mut lineup = Self { standing: vec![], failed: vec![], versions: vec![] };
         for peer in peers {
             eprintln!("{} builds", peer.label);
-            let start = || -> Result<(Worker, Built)> {
+            let start = || -> Result<Worker> {
                 let mut worker = Worker::start(environment.python()?, peer.engine, None)?;
                 worker.use_cores(cores)?;
-                let built = worker.build_from(base, queries, metric, &peer.parameters)?;
-                Ok((worker, built))
+                Ok(worker)
             };
-            match start() {
+            let built = start().and_then(|mut worker| {
+                let built = worker.build_from(base, queries, metric, &peer.parameters);
+                let built = built.inspect_err(|_| lineup.failed.push(peer.label))?;
+                Ok((worker, built))
+            });
+            match built {
                 Ok((worker, built)) => lineup.add(peer, worker, built, cores.len()),
                 Err(why) => report.miss(format!("{name}: {}", peer.label), &why),
             }
@@ -85,6 +91,11 @@ impl Lineup {
     /// Such as `hnswlib 0.8.0`.
     pub(crate) fn versions(&self) -> &[String] {
         &self.versions
+    }
+
+    /// The labels of all that are installed.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = &'static str> {
+        self.standing.iter().map(|standing| standing.peer.label).chain(self.failed.iter().copied())
     }
 
     pub(crate) fn contestants(&mut self) -> impl Iterator<Item = Contestant<'_>> {
