@@ -82,6 +82,8 @@ fn start_without_broker(process: &mut Process, line: &str) -> Result<()> {
     ensure!(server.is_running()?, "it ended: {}", server.log_tail());
     let log = server.log_text();
     let warnings = log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
+    // The API has something to say of each shard, too, and none of them is there.
+    let warnings = warnings.filter(|line| !line.contains("an endpoint failed"));
     ensure!(warnings.count() <= 2, "more than a clear line: {log}");
     let answer = client.get("/readyz")?;
     ensure!(answer.status == 503, "/readyz answers {}", answer.status);
