@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::dto;
 use crate::error::ApiError;
 use crate::limits::Limits;
 
@@ -158,8 +159,7 @@ impl ReceivedBody {
         self,
         parse: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        // Some programs mark UTF-8 by it.
-        let parse = move |bytes: &[u8]| parse(bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes));
+        let parse = move |bytes: &[u8]| parse(dto::without_byte_order_mark(bytes));
         if self.bytes.len() <= INLINE_BYTES_MAX {
             return parse(&self.bytes);
         }

@@ -6,12 +6,12 @@ use std::mem;
 use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 
+use crate::dto;
+
 /// A longer line is refused: no data point is so long, and it would fill the memory.
 const LINE_BYTES_MAX: usize = 64 << 20;
 /// A batch with so many bytes is complete.
 const BATCH_BYTES: usize = 8 << 20;
-/// Some editors begin a file with it; in files that were put together it stands in the middle, too.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A line of the file that is a JSON object; what is in it is the server's to judge.
 #[derive(Debug)]
@@ -109,7 +109,8 @@ impl<R: BufRead> Iterator for Lines<R> {
                 let reason = format!("longer than {} MiB: expected one data point", LINE_BYTES_MAX >> 20);
                 return Some(Err(BadLine { number: self.number, reason }));
             }
-            let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line).trim_ascii_end();
+            // In files that were put together it stands in the middle, too.
+            let line = dto::without_byte_order_mark(&line).trim_ascii_end();
             if self.number < self.from_line || line.is_empty() {
                 continue;
             }

@@ -12,10 +12,10 @@ use vektonn_core::{FoundDataPoint, Position, StoredVector};
 
 use super::output::{print, printable};
 use crate::client::{Client, DEFAULT_URL, text_of};
+use crate::dto;
 
 const K_DEFAULT: u32 = 10;
 const TABLE_COORDINATES_MAX: usize = 8;
-const BOM: char = '\u{feff}';
 const EXAMPLE: &str = r#"Examples:
   vektonn search --index QuickStart.Index --version 1.0 --vector '[1.2, 3.4]' -k 5
   vektonn search --index Demo.Dictionary.Cosine --version 1.0 \
@@ -121,9 +121,8 @@ fn read_query(file: &Path) -> Result<Value> {
         (std::fs::read_to_string(file), file.display().to_string())
     };
     let text = text.with_context(|| format!("cannot read {name}"))?;
-    // Some editors begin a file with a byte order mark.
-    let text = text.strip_prefix(BOM).unwrap_or(&text);
-    serde_json::from_str(text).with_context(|| format!("{name} is not JSON"))
+    serde_json::from_slice(dto::without_byte_order_mark(text.as_bytes()))
+        .with_context(|| format!("{name} is not JSON"))
 }
 
 fn vector_object(text: &str) -> Result<Value> {
@@ -224,7 +223,7 @@ mod tests {
         server.upload_places(20).await;
         let vectors =
             r#"[{"isSparse": false, "coordinates": [1, 0]}, {"isSparse": false, "coordinates": [9, 0]}]"#;
-        let query = Some(server.file(&format!(r#"{BOM}{{"QueryVectors": {vectors}, "K": 3}}"#)));
+        let query = Some(server.file(&format!("\u{feff}{{\"QueryVectors\": {vectors}, \"K\": 3}}")));
         let from_file = SearchArgs { query, ..args(&server, None) };
         let tables = search(&from_file).await.unwrap();
         assert!(tables.contains("Query vector 2") && tables.matches("place ").count() == 6, "{tables}");

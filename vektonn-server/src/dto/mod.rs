@@ -20,3 +20,8 @@ pub(crate) use schema::{
 };
 pub use upload::{UploadError, parse_upload};
 pub(crate) use write::search_results;
+
+/// JSON without the mark that some programs and editors begin UTF-8 with.
+pub(crate) fn without_byte_order_mark(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
+}

@@ -82,8 +82,8 @@ pub(crate) async fn readyz(State(app): State<Arc<App>>) -> Response {
         let of_index: Vec<_> =
             index.shards.values().map(|shard| ShardReadiness::of(shard, lag_max)).collect();
         if index.counts_for_readiness() {
-            let here = of_index.iter().zip(index.shards.values());
-            let here = here.filter(|(_, shard)| matches!(shard, ServedShard::Local(_))).map(|(it, _)| it);
+            // Other processes are not waited for.
+            let here = of_index.iter().filter(|shard| shard.progress.is_some());
             waiting.extend(here.filter(|shard| !shard.ready).map(ShardReadiness::message));
         }
         shards.extend(of_index);
