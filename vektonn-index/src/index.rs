@@ -111,12 +111,12 @@ impl IndexSpec {
 
     /// How many queries of so many one thread should search together. An exact search of dense vectors scores several of them
     /// at once, and searches parts of a large index in parallel where they leave threads without any; others only ask for
-    /// fewer tasks, so that every thread of the current rayon pool has some.
+    /// fewer tasks: some, so that no thread of the current rayon pool waits for another one's last.
     pub(crate) fn queries_together(self, queries: usize) -> usize {
         let of_each_thread = queries.div_ceil(rayon::current_num_threads());
         match self.kind {
             IndexKind::Flat => of_each_thread.next_multiple_of(QUERIES_AT_ONCE).clamp(1, 128),
-            IndexKind::Hnsw(_) | IndexKind::Inverted { .. } => of_each_thread.clamp(1, 16),
+            IndexKind::Hnsw(_) | IndexKind::Inverted { .. } => of_each_thread.clamp(1, 4),
         }
     }
 
@@ -383,7 +383,7 @@ mod tests {
         for spec in
             [IndexSpec::hnsw(Metric::L2, 2, HnswParams::default()), IndexSpec::inverted(Metric::Cosine, 2)]
         {
-            assert_eq!(together(spec), [1, 1, 1, 2, 7, 16], "{spec:?}");
+            assert_eq!(together(spec), [1, 1, 1, 2, 4, 4], "{spec:?}");
         }
     }
 

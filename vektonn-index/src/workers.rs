@@ -3,7 +3,7 @@
 //! A writer holds its index's lock meanwhile. On a pool that others use too, its work might never be done: each thread of the
 //! pool may wait for that lock, and a thread of rayon that waits for a part of its work takes other work until then, maybe
 //! another change of the same index. So there are threads that only do writers' work, which takes no lock. Where the system
-//! gives no threads, the work is done on the writer's own, in one part ([`part_min`]).
+//! gives no threads, the work is done on the writer's own, in one part ([`in_parts`]).
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -12,7 +12,11 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use rayon::iter::{IndexedParallelIterator, MaxLen, MinLen};
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+/// Rows that a thread takes at a time, where each needs little.
+pub(crate) const ROWS_TOGETHER: usize = 32;
 
 /// By their numbers of threads.
 static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
@@ -23,10 +27,12 @@ thread_local! {
     static IS_ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Parallel iterators of writers' work are divided into parts of at least so many items: into one, where there are no threads
-/// for it.
-pub(crate) fn part_min() -> usize {
-    if IS_ALONE.get() { usize::MAX } else { 1 }
+/// Divides writers' work into parts of about so many items, at most, of which each thread takes one after the other; into one,
+/// where there are no threads for it. Left alone, rayon makes four parts for two threads: whoever is done first waits for
+/// most of such a part.
+pub(crate) fn in_parts<I: IndexedParallelIterator>(items: I, part: usize) -> MaxLen<MinLen<I>> {
+    let part_min = if IS_ALONE.get() { usize::MAX } else { part.div_ceil(2) };
+    items.with_min_len(part_min).with_max_len(part)
 }
 
 /// How many threads the current rayon pool has, if there is one. Outside of all that is the global one, which rayon would start
@@ -119,12 +125,12 @@ mod tests {
     fn work_that_is_done_alone_stays_on_its_thread() {
         let threads_of = || -> BTreeSet<String> {
             let thread = |_| format!("{:?}", std::thread::current().id());
-            (0..1000).into_par_iter().with_min_len(part_min()).map(thread).collect()
+            in_parts((0..1000).into_par_iter(), 1).map(thread).collect()
         };
         let pool = ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
         let here = || BTreeSet::from([format!("{:?}", std::thread::current().id())]);
         assert!(pool.install(|| alone(threads_of) == here()));
         assert_eq!(alone(|| run(threads_of)), here());
-        assert_eq!(part_min(), 1);
+        assert!(!IS_ALONE.get());
     }
 }

@@ -170,7 +170,7 @@ impl Sample {
         let tile = (TILE / columns).max(1);
         for (i, b) in b.chunks(tile * columns).enumerate() {
             let rows = a.par_chunks_exact(columns).zip(out.par_chunks_exact_mut(out_columns));
-            rows.with_min_len(workers::part_min()).for_each(|(a, out)| {
+            workers::in_parts(rows, workers::ROWS_TOGETHER).for_each(|(a, out)| {
                 self.kernels.dot_many(a, b, columns, &mut out[i * tile..][..b.len() / columns]);
             });
         }

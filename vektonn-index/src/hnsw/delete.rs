@@ -31,6 +31,8 @@ const SLOTS_PER_CHANGE: usize = 128;
 const PART_PER_BATCH: usize = 8;
 /// Lists that are made anew before any of them is replaced: some megabytes.
 const RELINKED_TOGETHER: usize = 1 << 14;
+/// Lists that a thread looks at before it asks for more: most need nothing.
+const LISTS_TOGETHER: usize = 256;
 /// How many dead points one that loses links looks beyond.
 const DEAD_PASSED_MAX: usize = 128;
 const WORD: usize = u64::BITS as usize;
@@ -144,11 +146,12 @@ impl Graph {
         for first in slots.clone().step_by(RELINKED_TOGETHER) {
             let group = first..slots.end.min(first.saturating_add(RELINKED_TOGETHER as u32));
             // Most lists need nothing.
-            let lists: Vec<(u32, Vec<u32>)> = if group.len() < PARALLEL_MIN * 256 {
+            let lists: Vec<(u32, Vec<u32>)> = if group.len() < PARALLEL_MIN * LISTS_TOGETHER {
                 group.filter_map(relink).collect()
             } else {
-                let part_min = || workers::part_min().max(256);
-                workers::run(|| group.into_par_iter().with_min_len(part_min()).filter_map(relink).collect())
+                workers::run(|| {
+                    workers::in_parts(group.into_par_iter(), LISTS_TOGETHER).filter_map(relink).collect()
+                })
             };
             lists.iter().for_each(|(slot, neighbors)| self.links.set(*slot, neighbors));
         }
@@ -169,12 +172,15 @@ impl Task for Relink<'_> {
     #[inline(always)]
     fn run(self, kernel: impl RowKernel) -> Vec<u32> {
         let Self { graph, codes, slot, condemned } = self;
-        let (mut gone, mut neighbors): (Vec<u32>, Vec<u32>) =
-            graph.links.of(slot).partition(|&link| condemned.contains(link));
+        let mut scratch = Scratch::take();
+        let Scratch { slots, candidates, links: gone, .. } = &mut *scratch;
+        let mut neighbors = Vec::with_capacity(graph.links.degree);
+        gone.clear();
+        for link in graph.links.of(slot) {
+            if condemned.contains(link) { gone.push(link) } else { neighbors.push(link) }
+        }
         if !graph.dead.contains(slot) {
             let direct = gone.len();
-            let mut scratch = Scratch::take();
-            let Scratch { slots, candidates, .. } = &mut *scratch;
             slots.clear();
             // Where many have died, the way to the living leads through several of them.
             let mut i = 0;
@@ -198,8 +204,8 @@ impl Task for Relink<'_> {
             candidates.dedup();
             // No more than lists have that overflowed: with full ones, every search would score more points.
             select_neighbors(codes, kernel, candidates, cut(graph.links.degree), &mut neighbors);
-            scratch.give_back();
         }
+        scratch.give_back();
         neighbors
     }
 }

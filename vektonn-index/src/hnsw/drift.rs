@@ -93,7 +93,8 @@ impl<T> HnswIndex<T> {
         };
         workers::run(|| {
             let quantizer = Quantizer::fit(&sampled, dimension, !is_product, kernels);
-            let norms = all.par_iter().with_min_len(workers::part_min()).map(|row| distance::norm(row));
+            let norms =
+                workers::in_parts(all.par_iter(), workers::ROWS_TOGETHER).map(|row| distance::norm(row));
             Codes::new(quantizer, is_product.then(|| norms.reduce(|| 0.0, f64::max)))
         })
     }
@@ -118,7 +119,7 @@ impl<T> HnswIndex<T> {
         let live: Vec<(u32, (&[f32], f64))> =
             (0..old.end()).filter_map(|slot| Some((slot, row(slot)?))).collect();
         let code = |(slot, (row, factor))| _ = new.write(slot, row, factor);
-        workers::run(|| live.into_par_iter().with_min_len(workers::part_min()).for_each(code));
+        workers::run(|| workers::in_parts(live.into_par_iter(), workers::ROWS_TOGETHER).for_each(code));
         // These dead are still a way to others; nobody comes across the rest.
         writer.upkeep.linked_dead().for_each(|slot| _ = new.write(slot, &old.decode(slot), 1.0));
         graph.codes.store(Arc::new(new));

@@ -19,6 +19,8 @@ use crate::workers;
 const GROUP: usize = 256;
 /// Smaller groups are not worth waking other threads.
 pub(super) const PARALLEL_MIN: usize = 4;
+/// Lists that a thread adds links to before it asks for more.
+const LISTS_TOGETHER: usize = 32;
 /// A list that overflows is cut to this part of the degree, so that not every further link must cut it again.
 pub(super) const fn cut(degree: usize) -> usize {
     degree - degree / 8
@@ -41,7 +43,7 @@ impl Graph {
         let neighbors: Vec<Vec<u32>> = if is_small {
             group.iter().map(find).collect()
         } else {
-            group.par_iter().with_min_len(workers::part_min()).map(find).collect()
+            workers::in_parts(group.par_iter(), 1).map(find).collect()
         };
         let mut backlinks: Vec<(u32, u32)> = Vec::with_capacity(group.len() * self.links.degree);
         for (&slot, neighbors) in group.iter().zip(&neighbors) {
@@ -54,7 +56,7 @@ impl Graph {
         if is_small {
             targets.iter().for_each(add)
         } else {
-            targets.par_iter().with_min_len(workers::part_min()).for_each(add)
+            workers::in_parts(targets.par_iter(), LISTS_TOGETHER).for_each(add)
         }
         self.begin_with(group);
         self.attach(group, &neighbors);
@@ -106,40 +108,30 @@ impl Task for AddLinks<'_> {
     #[inline(always)]
     fn run(self, kernel: impl RowKernel) {
         let Self { graph, codes, links } = self;
-        let target = links[0].0;
-        let mut neighbors: Vec<u32> = graph.links.of(target).collect();
-        let old = neighbors.len();
+        let (target, degree) = (links[0].0, graph.links.degree);
+        // No memory is asked for: threads that did so for each list would wait for one another.
+        let mut scratch = Scratch::take();
+        let Scratch { slots, candidates, links: list, .. } = &mut *scratch;
+        list.clear();
+        list.extend(graph.links.of(target));
+        let old = list.len();
         for &(_, neighbor) in links {
-            if !neighbors[..old].contains(&neighbor) {
-                neighbors.push(neighbor);
+            if !list[..old].contains(&neighbor) {
+                list.push(neighbor);
             }
         }
-        if neighbors.len() > graph.links.degree {
-            select_among(graph, codes, kernel, target, &mut neighbors, cut(graph.links.degree));
-            graph.keep_children(target, &mut neighbors);
+        if list.len() > degree {
+            // The dead are left out.
+            slots.clear();
+            slots.extend(list.iter().filter(|&&neighbor| !graph.dead.contains(neighbor)));
+            candidates.clear();
+            score_before(kernel, ToPoint::new(codes, target), codes, slots, Candidate::LAST, candidates);
+            candidates.sort_unstable();
+            list.clear();
+            select_neighbors(codes, kernel, candidates, cut(degree), list);
+            graph.keep_children(target, list);
         }
-        graph.links.set(target, &neighbors);
+        graph.links.set(target, list);
+        scratch.give_back();
     }
-}
-
-/// Selects at most `degree` neighbours of a point. The dead are left out.
-#[inline(always)]
-pub(super) fn select_among(
-    graph: &Graph,
-    codes: &Codes,
-    kernel: impl RowKernel,
-    slot: u32,
-    neighbors: &mut Vec<u32>,
-    degree: usize,
-) {
-    let mut scratch = Scratch::take();
-    let Scratch { slots, candidates, .. } = &mut *scratch;
-    slots.clear();
-    slots.extend(neighbors.iter().filter(|&&neighbor| !graph.dead.contains(neighbor)));
-    candidates.clear();
-    score_before(kernel, ToPoint::new(codes, slot), codes, slots, Candidate::LAST, candidates);
-    candidates.sort_unstable();
-    neighbors.clear();
-    select_neighbors(codes, kernel, candidates, degree, neighbors);
-    scratch.give_back();
 }

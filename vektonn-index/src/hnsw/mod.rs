@@ -250,7 +250,7 @@ impl<T> HnswIndex<T> {
             lost
         } else {
             workers::run(|| {
-                let lost = born.par_iter().with_min_len(workers::part_min()).map(code).collect();
+                let lost = workers::in_parts(born.par_iter(), workers::ROWS_TOGETHER).map(code).collect();
                 graph.link(new);
                 lost
             })

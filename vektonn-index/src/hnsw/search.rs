@@ -38,6 +38,7 @@ pub(super) struct Scratch {
     /// For writers.
     pub(super) candidates: Vec<Candidate>,
     pub(super) slots: Vec<u32>,
+    pub(super) links: Vec<u32>,
 }
 
 /// A query on its way to its codes.
