@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use rayon::ThreadPool;
-use rayon::prelude::*;
 use vektonn_index::{
     HnswParams, IndexStore, Metric, Neighbor, SearchOptions, SparseVector, StoreChange, StoredVector,
 };
@@ -15,6 +14,7 @@ use vektonn_index::{
 use crate::affinity;
 use crate::contest::{Built, Contender, Elapsed, Search, Turn};
 use crate::datasets::{DenseSet, SparseSet, sparse};
+use crate::formats::csr::SparseRows;
 use crate::matrix::Matrix;
 
 /// Points in one batch of changes, as a follower of Kafka applies them.
@@ -32,14 +32,15 @@ pub(crate) struct Ours<'s> {
 #[derive(Clone)]
 enum Queries<'s> {
     Dense(&'s Matrix),
-    Sparse(Vec<SparseVector>),
+    /// One at a time, and all.
+    Sparse(Vec<SparseVector>, &'s SparseRows),
 }
 
 impl Queries<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Dense(matrix) => matrix.len(),
-            Self::Sparse(vectors) => vectors.len(),
+            Self::Sparse(vectors, _) => vectors.len(),
         }
     }
 }
@@ -71,7 +72,7 @@ impl<'s> Ours<'s> {
         let store = IndexStore::sparse(metric, set.base.cols())?;
         fill(&store, set.base.rows(), |row| Ok(sparse::row(&set.base, row)?.into()))?;
         let queries = (0..set.queries.rows()).map(|query| sparse::row(&set.queries, query));
-        Self::new(store, Queries::Sparse(queries.collect::<Result<_>>()?))
+        Self::new(store, Queries::Sparse(queries.collect::<Result<_>>()?, &set.queries))
     }
 
     /// A graph of all vectors of a set, built by a thread on each of these cores.
@@ -132,7 +133,7 @@ impl<'s> Ours<'s> {
     fn one(&self, query: usize, options: &SearchOptions) -> Result<Found> {
         Ok(match &self.queries {
             Queries::Dense(matrix) => self.store.search(matrix.row(query), options)?,
-            Queries::Sparse(vectors) => self.store.search(&vectors[query], options)?,
+            Queries::Sparse(vectors, _) => self.store.search(&vectors[query], options)?,
         })
     }
 
@@ -140,9 +141,8 @@ impl<'s> Ours<'s> {
     fn several(&self, first: usize, count: usize, options: &SearchOptions) -> Result<Vec<Found>> {
         Ok(match &self.queries {
             Queries::Dense(matrix) => self.store.search_batch(matrix.block(first, count), options)?,
-            Queries::Sparse(vectors) => {
-                let search = |query: &SparseVector| self.store.search(query, options);
-                vectors[first..first + count].par_iter().map(search).collect::<Result<_, _>>()?
+            Queries::Sparse(_, matrix) => {
+                self.store.search_batch_sparse(matrix.slice_outer(first..first + count), options)?
             }
         })
     }

@@ -356,9 +356,9 @@ impl<Id: Ord + Hash, Payload> IndexStore<Id, Payload> {
     ///
     /// # Errors
     /// [`BatchSearchError`].
-    pub fn search_batch_sparse<I: SpIndex>(
+    pub fn search_batch_sparse<I: SpIndex, P: SpIndex>(
         &self,
-        queries: CsMatViewI<'_, f32, I>,
+        queries: CsMatViewI<'_, f32, I, P>,
         options: &SearchOptions,
     ) -> Result<Vec<Vec<Neighbor<Id>>>, BatchSearchError>
     where

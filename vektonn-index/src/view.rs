@@ -86,9 +86,9 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
     ///
     /// # Errors
     /// [`BatchSearchError`].
-    pub fn search_batch_sparse<I: SpIndex>(
+    pub fn search_batch_sparse<I: SpIndex, P: SpIndex>(
         &self,
-        queries: CsMatViewI<'_, f32, I>,
+        queries: CsMatViewI<'_, f32, I, P>,
         options: &SearchOptions,
     ) -> Result<Vec<Vec<Hit<'_, Id, Payload>>>, BatchSearchError>
     where
@@ -143,9 +143,9 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
     }
 
     /// The same for the rows of a sparse matrix.
-    pub(crate) fn search_sparse_rows<'v, I: SpIndex, R: Send>(
+    pub(crate) fn search_sparse_rows<'v, I: SpIndex, P: SpIndex, R: Send>(
         &'v self,
-        queries: CsMatViewI<'_, f32, I>,
+        queries: CsMatViewI<'_, f32, I, P>,
         options: &SearchOptions,
         made_of: impl Fn(Vec<Hit<'v, Id, Payload>>) -> R + Sync,
     ) -> Result<Vec<R>, BatchSearchError>
