@@ -71,7 +71,7 @@ struct Size {
 const FULL: Size =
     Size { rounds: 5, turn: Duration::from_millis(100), latencies: 1_000, rows_max: usize::MAX, builds: 3 };
 const QUICK: Size =
-    Size { rounds: 3, turn: Duration::from_millis(80), latencies: 200, rows_max: 20_000, builds: 1 };
+    Size { rounds: 3, turn: Duration::from_millis(80), latencies: 200, rows_max: 20_000, builds: 3 };
 
 /// What all parts need.
 struct Setup<'a> {
