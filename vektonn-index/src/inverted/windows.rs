@@ -1,7 +1,7 @@
 //! Which points are in which window: kept up to date by writers, published as a whole.
 //!
 //! New points are listed in a *tail*. When it is full, its points make a window, together with those of the smaller
-//! windows: one window per level, ten times or so larger than the one before, is open for more (as in a log-structured
+//! windows: one window per level, four times or so larger than the one before, is open for more (as in a log-structured
 //! merge tree [1]), and one that is full is closed. A window with many dead points is made anew, once nobody can see
 //! them any more.
 //!
@@ -30,7 +30,7 @@ use crate::sync::{AtomicU64, Ordering};
 /// Points that every search compares, as they are in no window yet.
 const TAIL_POINTS_MAX: usize = 64;
 /// A window of the level `i` with so many points moves to the next level. Beyond the last one it is closed.
-const LEVEL_POINTS: [usize; 3] = [512, 4096, WINDOW_POINTS_MAX];
+const LEVEL_POINTS: [usize; 4] = [512, 2048, 8192, WINDOW_POINTS_MAX];
 /// Not open for more points.
 const CLOSED: usize = LEVEL_POINTS.len();
 /// A window with one dead point in so many is made anew.
