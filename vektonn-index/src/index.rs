@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use vektonn_core::{
     HnswParams, HnswParamsError, IndexKind, MemoryMode, Metric, StoredVector, VectorError, VectorKind,
 };
@@ -112,12 +113,18 @@ impl IndexSpec {
     /// How many queries of so many one thread should search together. An exact search of dense vectors scores several of them
     /// at once, and searches parts of a large index in parallel where they leave threads without any; others only ask for
     /// fewer tasks: some, so that no thread of the current rayon pool waits for another one's last.
-    pub(crate) fn queries_together(self, queries: usize) -> usize {
+    fn queries_together(self, queries: usize) -> usize {
         let of_each_thread = queries.div_ceil(rayon::current_num_threads());
         match self.kind {
             IndexKind::Flat => of_each_thread.next_multiple_of(QUERIES_AT_ONCE).clamp(1, 128),
             IndexKind::Hnsw(_) | IndexKind::Inverted { .. } => of_each_thread.clamp(1, 4),
         }
+    }
+
+    /// Queries in groups that are searched together, of which each thread takes one after the other. Left alone, rayon would give
+    /// several to a thread at once, and another one would wait for all of them.
+    pub(crate) fn groups<Q: Sync>(self, queries: &[Q]) -> impl IndexedParallelIterator<Item = &[Q]> {
+        queries.par_chunks(self.queries_together(queries.len())).with_max_len(1)
     }
 
     /// Checks that a vector can be stored in such an index. Its type says that it is finite.

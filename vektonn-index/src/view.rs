@@ -177,7 +177,7 @@ impl<'s, Id: Ord + Hash, Payload> View<'s, Id, Payload> {
         for<'q> Query<'q>: From<&'q Q>,
     {
         let numbers: Vec<usize> = (0..count).collect();
-        let groups = numbers.par_chunks(self.store.spec().queries_together(count)).with_max_len(1);
+        let groups = self.store.spec().groups(&numbers);
         let calls = groups.len();
         let search_group = |numbers: &[usize]| -> Result<Vec<R>, BatchSearchError> {
             let query = |&number: &usize| {

@@ -145,7 +145,6 @@ impl Graph {
         // All new lists of a group are made of old ones, so that they are the same for any number of threads.
         for first in slots.clone().step_by(RELINKED_TOGETHER) {
             let group = first..slots.end.min(first.saturating_add(RELINKED_TOGETHER as u32));
-            // Most lists need nothing.
             let lists: Vec<(u32, Vec<u32>)> = if group.len() < PARALLEL_MIN * LISTS_TOGETHER {
                 group.filter_map(relink).collect()
             } else {

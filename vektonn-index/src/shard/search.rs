@@ -61,7 +61,7 @@ impl Shard {
         match query.query_vectors.as_slice() {
             [_] => search(&query.query_vectors, 1),
             vectors => {
-                let groups = vectors.par_chunks(self.spec.queries_together(vectors.len())).with_max_len(1);
+                let groups = self.spec.groups(vectors);
                 let calls = groups.len();
                 let found = groups.map(|vectors| search(vectors, calls));
                 Ok(found.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
